@@ -5,100 +5,49 @@ In float64 that changes no token that is sampled. Processes are forked once for 
 and go through all methods.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
-import torch
 from annotations import unchecked
 from gang import on_ranks
-from players import CPU, Setup, run, schooled, teacher_texts, texts
+from players import CPU, Setup, schooled, teacher_texts, texts
+from runs_on_ranks import (
+    POSITIONS,
+    Outcome,
+    alone,
+    assert_equal_on_all,
+    assert_same,
+    in_float64,
+    setup,
+    to_end,
+    trained,
+)
 from test_cross_tokenizer import aligned_run
 from test_several_teachers import combined
 from torch import Tensor
 
-from pipeline.data.batch import Text, micro_batches
+from pipeline.data.batch import micro_batches
 from pipeline.data.sharing import shared_batches, shares
-from pipeline.generation import generate, rollouts
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
-from pipeline.models import trainable
 from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.settings.distill import MethodSettings
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import batches, checkpoint, loop
 from pipeline.training.agreement import Agreement
-from pipeline.training.batches import StepBatch
 from pipeline.training.loop import train
-from pipeline.training.state import TrainingRun, TrainingState, initial_state
-from pipeline.training.step_log import Row
+from pipeline.training.state import initial_state
 
 Result = TypeVar("Result")
 
-STEPS = 2
-POSITIONS = 24  # in a micro-batch: one rank has several, too
-CLOSE = 1e-10  # nats, or units of a weight: float64 sums in another order
 # what outlives a step: a loss's state, a buffer, an epoch's answers, adapters, a copy, projectors
 STATEFUL = ("adakd", "distillm", "distillm2", "okd", "sdft", "hidden_mse")
 
 pytestmark = pytest.mark.xdist_group("ranks")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run has measured, learned and written."""
-
-    rows: list[Row]
-    weights: Tensor
-    written: list[list[list[int]]]  # the responses of each step
-    policy: str
-    loss: dict[str, float]
-
-
-def in_float64(setup: Setup, ranks: Ranks) -> TrainingRun:
-    player = run(replace(setup, place=lambda model: model.double()))
-    if player.features is not None:
-        player.features.projectors.double()
-    if optimizer := getattr(player.teacher_update, "optimizer", None):
-        optimizer.model.double()
-    return replace(player, ranks=ranks, max_tokens=POSITIONS)
-
-
-def setup(method: str) -> Setup:
-    return Setup(method, steps=STEPS, training={"validations": 2})
-
-
-def to_end(player: TrainingRun, state: TrainingState) -> Outcome:
-    written = []
-    for _ in train(player, state):
-        assert state.pending is not None
-        written.append([list(text.response_ids) for text in state.pending.texts])
-    return outcome(player, state, written)
-
-
-def outcome(player: TrainingRun, state: TrainingState, written: list[list[list[int]]]) -> Outcome:
-    learned = [*player.student.parameters()]
-    if player.features is not None:
-        learned += player.features.weights
-    if player.teacher_update is not None:
-        learned += player.teacher.model.parameters()
-    flat = torch.cat([weight.detach().double().flatten() for weight in learned])
-    return Outcome(state.rows, flat, written, repr(state.policy), state.loss)
-
-
-def trained(ranks: Ranks, setup: Setup) -> Outcome:
-    player = in_float64(setup, ranks)
-    return to_end(player, initial_state(player))
-
-
-@cache
-def alone(method: str) -> Outcome:
-    with unchecked():
-        return trained(ALONE, setup(method))
 
 
 @cache
@@ -109,27 +58,6 @@ def all_methods(size: int) -> list[dict[str, Outcome]]:
         return on_ranks(
             size, lambda ranks: {method: trained(ranks, setup(method)) for method in METHODS}
         )
-
-
-def assert_same(outcome: Outcome, other: Outcome) -> None:
-    """Raises AssertionError where two runs differ in more than the last digits."""
-    assert outcome.written == other.written
-    assert outcome.loss == pytest.approx(other.loss, rel=0, abs=CLOSE)
-    assert (outcome.weights - other.weights).abs().max() < CLOSE
-    for row, expected in zip(outcome.rows, other.rows, strict=True):
-        assert row.keys() == expected.keys()
-        for name in row.keys() - {"seconds"}:
-            assert row[name] == pytest.approx(expected[name], rel=1e-9, abs=CLOSE), name
-
-
-def assert_equal_on_all(outcomes: list[Outcome]) -> None:
-    """Raises AssertionError where ranks of a run differ in a bit."""
-    first, *others = outcomes
-    for other in others:
-        assert other.weights.equal(first.weights)
-        assert other.policy == first.policy
-        assert other.loss == first.loss
-        assert other.rows == first.rows
 
 
 @pytest.mark.slow
@@ -293,80 +221,3 @@ def test_a_killed_run_resumes_on_another_number_of_ranks(
         unbroken = trained(ALONE, resumed_setup(method))
         expected = replace(unbroken, written=unbroken.written[1:])
         assert_same(outcomes[method], expected)
-
-
-# --- faults that the law notices ------------------------------------------------------------------
-
-
-@contextmanager
-def replaced(place: object, name: str, value: object) -> Iterator[None]:
-    original = getattr(place, name)
-    setattr(place, name, value)
-    try:
-        yield
-    finally:
-        setattr(place, name, original)
-
-
-def average(weights: Sequence[torch.nn.Parameter], ranks: Ranks) -> None:
-    trainable.sum_gradients(weights, ranks)
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad /= ranks.size
-
-
-def own_token_count(batch: StepBatch) -> int:
-    return sum(each.token_count for each in batch.batches)
-
-
-def own_norm(run: TrainingRun) -> Tensor:
-    """Clips before it adds up."""
-    weights = trainable.trainable_weights(run.student)
-    norm = torch.nn.utils.clip_grad_norm_(weights, run.settings.training.max_gradient_norm)
-    trainable.sum_gradients(weights, run.ranks)
-    return norm
-
-
-def own_draws(*arguments: Any, ranks: Ranks) -> list[Text]:
-    """Random numbers that a text doesn't have by itself."""
-    prompts, models, choose, most, seed, author = arguments
-    return generate(prompts, models, choose, most, seed + ranks.rank, author, ranks=ranks)
-
-
-def own_tokens(_run: TrainingRun, _batch: StepBatch, values: Tensor) -> Tensor:
-    """The step's statistics of these tokens alone."""
-    return values
-
-
-FAULTS = {  # with a method that shows each, and how it is put in
-    "average in place of the sum": ("sft", replaced(loop, "sum_gradients", average)),
-    "token count of a rank": (
-        "sft",
-        replaced(StepBatch, "token_count", property(own_token_count)),
-    ),
-    "median of a rank": ("atkd", replaced(loop, "of_all_ranks", own_tokens)),
-    "norm of a rank": ("sft", replaced(loop, "sum_and_clip_gradients", own_norm)),
-    "draws of a rank": ("imitkd", replaced(rollouts, "generate", own_draws)),
-}
-
-
-def faulty(ranks: Ranks) -> dict[str, Outcome]:
-    outcomes = {}
-    for fault, (method, put_in) in FAULTS.items():
-        with put_in:
-            outcomes[fault] = trained(ranks, setup(method))
-    return outcomes
-
-
-@cache
-def with_faults() -> dict[str, Outcome]:
-    schooled(), teacher_texts()
-    outcomes, *_ = on_ranks(2, faulty)
-    return outcomes
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_noticed(fault: str) -> None:
-    method, _ = FAULTS[fault]
-    with pytest.raises(AssertionError):
-        assert_same(with_faults()[fault], alone(method))

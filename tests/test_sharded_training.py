@@ -10,9 +10,9 @@ import torch
 from annotations import unchecked
 from gang import on_ranks
 from players import CPU, Setup, run, schooled, teacher_texts
+from runs_on_ranks import Outcome, alone, assert_equal_on_all, assert_same, in_float64, setup
 from safetensors.torch import load_file
 from shelf import put_all
-from test_ranks_train import Outcome, alone, assert_equal_on_all, assert_same, in_float64, setup
 
 from pipeline.artifacts.artifact import Job, read_json
 from pipeline.methods.catalogue import METHODS
