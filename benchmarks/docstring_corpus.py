@@ -23,6 +23,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.result_file import result_file
 from pipeline.data.docstrings import PACKAGES, SCHEMA
 
 CALL_CHARACTERS = 200  # of the qualified name with its signature; a longer one is left out
@@ -207,7 +208,7 @@ def main() -> None:
     """Reads the packages and writes the corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", nargs="+", help="distributions or import names")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=result_file, required=True)
     options = parser.parse_args()
     distributions = metadata.packages_distributions()
     packages = [find_package(name, distributions) for name in options.packages]

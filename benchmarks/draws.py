@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.cache_subjects import Options, Read, Row, read_once, write
+from benchmarks.result_file import result_file
 from benchmarks.teacher_cache import table
 from pipeline.data.batch import Batch, read_texts
 from pipeline.distributions.divergences import kl
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--texts", type=int, default=800)
     parser.add_argument("--step", type=int, default=16, help="texts in a step")
-    parser.add_argument("--out", type=Path, default=Path("draws.json"))
+    parser.add_argument("--out", type=result_file, default=Path("draws.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = default_device()

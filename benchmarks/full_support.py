@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.result_file import result_file
 from benchmarks.workbench import Peak, apart, synchronize
 from pipeline.distributions.log_probs import TokenContext, dense
 from pipeline.losses import Loss, build_loss, initial_state
@@ -233,7 +234,7 @@ def main() -> None:
     parser.add_argument("--part-logits", type=int, default=most, help="at once, of ours")
     parser.add_argument("--only", nargs="+", default=[*COMPETITORS], choices=COMPETITORS)
     parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=components.names("losses"))
-    parser.add_argument("--out", type=Path, default=Path("full_support.json"))
+    parser.add_argument("--out", type=result_file, default=Path("full_support.json"))
     options = vars(parser.parse_args())
     out, losses, only = (options.pop(name) for name in ("out", "losses", "only"))
     task, rows = Task(**options), []

@@ -27,6 +27,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from benchmarks.result_file import result_file
 from benchmarks.workbench import SHAPES, now, prompts, writer
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=48, help="tokens")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("generation.json"))
+    parser.add_argument("--out", type=result_file, default=Path("generation.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 

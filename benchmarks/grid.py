@@ -37,6 +37,7 @@ import pandas as pd
 import yaml
 
 from benchmarks.copies import ROOT, copy_project
+from benchmarks.result_file import result_file
 from pipeline.artifacts import schemas
 from workflow.grid.artifact import Artifact
 from workflow.jobs.jobs import Jobs
@@ -248,7 +249,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(config["methods"]))
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="goes on in what was prepared there")
-    parser.add_argument("--out", type=Path, default=Path("grid.json"))
+    parser.add_argument("--out", type=result_file, default=Path("grid.json"))
     options = parser.parse_args()
     with bench(options.folder, options.methods, options.cores) as project:
         grid = project.jobs.grid

@@ -10,11 +10,11 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy import special
 
+from benchmarks.result_file import result_file
 from pipeline.stages import command_line
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.items import Contributions, contributions, influence_products
@@ -268,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000, help="experiments of each truth")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
+    parser.add_argument("--out", type=result_file, required=True, help="a JSON file")
     arguments = parser.parse_args()
     print(HEAD)
     rows = []

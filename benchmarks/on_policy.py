@@ -28,6 +28,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
+from benchmarks.result_file import result_file
 from benchmarks.workbench import SHAPES, now, prompts, words, writer
 from pipeline.data.batch import Text
 from pipeline.data_policies import build_policy
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--micro-batch-tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("on_policy.json"))
+    parser.add_argument("--out", type=result_file, default=Path("on_policy.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 

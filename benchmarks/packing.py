@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from benchmarks.result_file import result_file
 from benchmarks.workbench import SHAPES, model, natural, synchronize, synthetic
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.models.language_model import default_device, response_hidden
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=128)
     parser.add_argument("--budget", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("packing.json"))
+    parser.add_argument("--out", type=result_file, default=Path("packing.json"))
     options = parser.parse_args()
     student = model(options.student, 1, default_device())
     lengths = (options.texts, SHAPES[options.student].vocabulary)

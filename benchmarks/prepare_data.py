@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from benchmarks.result_file import result_file
 from benchmarks.workbench import apart, watched_memory
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.schemas import SPLITS
@@ -131,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[5000, 20_000])
     parser.add_argument("--tokens", type=int, default=500)
-    parser.add_argument("--out", type=Path, default=Path("prepare_data.json"))
+    parser.add_argument("--out", type=result_file, default=Path("prepare_data.json"))
     options = parser.parse_args()
     rows = []
     print(f"{'step':<14}{'examples':>10}{'tokens/ex.':>12}{'ex./s':>9}{'tok/s':>11}{'peak MB':>9}")

@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.gpu_check.subjects import budget_of, run, texts
+from benchmarks.result_file import result_file
 from benchmarks.workbench import from_ranks, write_as_first
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
@@ -181,7 +182,7 @@ def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--out", type=Path, default=Path("rank_memory.json"))
+    parser.add_argument("--out", type=result_file, default=Path("rank_memory.json"))
     parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank_out:

@@ -20,6 +20,7 @@ from statistics import median
 import torch
 
 from benchmarks.gpu_check.subjects import budget_of, run, texts
+from benchmarks.result_file import result_file
 from benchmarks.workbench import (
     SHAPES,
     from_ranks,
@@ -99,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--out", type=Path, default=Path("rank_steps.json"))
+    parser.add_argument("--out", type=result_file, default=Path("rank_steps.json"))
     parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sharded", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

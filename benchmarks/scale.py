@@ -35,6 +35,7 @@ from typing import Any
 import psutil
 
 from benchmarks.copies import ROOT, copy_project
+from benchmarks.result_file import result_file
 from pipeline.artifacts.artifact import Job, provenance
 from workflow.grid.artifact import canonical
 from workflow.jobs import grid_csv
@@ -234,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--items", type=int, default=20, help="of each evaluation, for the report")
-    parser.add_argument("--out", type=Path, default=Path("scale.json"))
+    parser.add_argument("--out", type=result_file, default=Path("scale.json"))
     options = parser.parse_args()
     print(f"{options.cells} cells{'':<21}{'clock':>11}{'processor':>11}{'peak':>11}")
     rows = [*of_workflow(options.cells), *of_report(options.cells, options.items)]

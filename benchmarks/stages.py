@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.result_file import result_file
 from pipeline.runtime import costs
 from workflow.grid.artifact import Artifact
 from workflow.jobs.jobs import Jobs
@@ -59,7 +60,7 @@ def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--out", type=Path, default=Path("stages.json"))
+    parser.add_argument("--out", type=result_file, default=Path("stages.json"))
     options = parser.parse_args()
     jobs = Jobs.of_file(options.configfile)
     rows = measured(jobs.grid.artifacts.values())

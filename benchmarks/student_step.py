@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from benchmarks.result_file import result_file
 from benchmarks.workbench import (
     SHAPES,
     Peak,
@@ -270,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=2, help="epochs that are timed")
     parser.add_argument("--budget", type=int, default=16_384 if gpu else 2_048)
     parser.add_argument("--only", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
-    parser.add_argument("--out", type=Path, default=Path("student_step.json"))
+    parser.add_argument("--out", type=result_file, default=Path("student_step.json"))
     return parser
 
 

@@ -25,6 +25,7 @@ from transformers import AutoTokenizer
 
 from benchmarks import cache_speed
 from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, write
+from benchmarks.result_file import result_file
 from pipeline.data.batch import read_texts
 from pipeline.data_policies.fixed import Policy
 from pipeline.distributions.divergences import kl
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of each student")
     parser.add_argument("--micro-batch-tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("teacher_cache.json"))
+    parser.add_argument("--out", type=result_file, default=Path("teacher_cache.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     texts = read_texts(arguments.tokens / "train.parquet")

@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from benchmarks.result_file import result_file
 from pipeline.data.batch import Text, read_texts
 from pipeline.data_policies import build_policy
 from pipeline.generation.rollouts import StepContext
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("configfile", type=Path)
     parser.add_argument("--prompts", type=int, default=200, help="the first of the test split")
     parser.add_argument("--bin", type=int, default=16, help="positions that are counted together")
-    parser.add_argument("--out", type=Path, help="table; the plot has its name with .svg")
+    parser.add_argument("--out", type=result_file, help="table; the plot has its name with .svg")
     options = parser.parse_args()
     grid = Jobs.of_file(options.configfile).grid
     out = options.out or Path("results") / grid.experiment.experiment / "teacher_share.csv"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from stage_commands import LONG
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.figures import Figure, Outcome, short
 from benchmarks.gpu_check.run import CHECKS, Plan, outcomes, run_check
+from benchmarks.result_file import result_file
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +36,15 @@ def test_every_check_passes_in_small_on_a_cpu(tmp_path: Path) -> None:
         assert outcome["status"] == expected, outcome
         assert f"| {outcome['check']} |" in done.stdout
     assert {"torch", "transformers", "device", "C compiler"} <= set(told["machine"])
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    done = checked(tmp_path)
+    assert done.returncode == 2
+    assert f"argument --out: {tmp_path} is a folder" in done.stderr
+    assert done.stdout == ""
+    with pytest.raises(ArgumentTypeError, match="there is no folder"):
+        result_file(str(tmp_path / "missing/result.json"))
 
 
 def test_a_check_that_is_too_slow_is_ended_and_said_to_be_so() -> None:

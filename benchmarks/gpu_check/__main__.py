@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.machine import describe
 from benchmarks.gpu_check.run import CHECKS, CPU_PATIENCE, WHOLE_RUN, Plan, outcomes
+from benchmarks.result_file import result_file
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
         default=WHOLE_RUN,
         help=f"for the whole run on a GPU; a CPU is given {CPU_PATIENCE} times as long",
     )
-    parser.add_argument("--out", type=Path, default=Path("gpu_check.json"))
+    parser.add_argument("--out", type=result_file, default=Path("gpu_check.json"))
     options = parser.parse_args()
 
     machine = describe(options.device)
