@@ -1,6 +1,7 @@
 """Answers that are checked: found in texts, compared as values, and counted over samples."""
 
 import json
+import math
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -45,8 +46,15 @@ EQUAL = [
     ("x^2+1", "x^{2} + 1"),
     ("(C)", "c"),
     ("Paris", r"\text{paris}."),
+    ("5e-05", "0.00005"),
+    ("1e+16", "10000000000000000"),
+    ("1.5E3", "1500"),
+    (r"5\times 10^{-5}", "5e-5"),
 ]
 UNEQUAL = [
+    ("1", "1e5"),
+    ("1.5", "1.5e3"),
+    (r"\pi", "(9^{64})^{64}"),
     ("1/3", "0.333"),
     (r"\pi", "3.14"),
     ("2", "2x"),
@@ -71,9 +79,23 @@ RESPONSES = [
     ("It costs $1,250.50 in 2024", "2024"),
     ("a half, 1/2", "1/2"),
     (r"cut off in \boxed{4", "4"),
+    ("about 1.5e3 or 2e-5 of them", "2e-5"),
+    ("one 3e", "3"),
+    ("- 5", "5"),
+    ("it is\n1 1/2", "1 1/2"),
     ("I do not know.", None),
     ("", None),
 ]
+REFERENCES = [
+    *dict.fromkeys(text for pair in (*EQUAL, *UNEQUAL) for text in pair if text),
+    *("2024-01-02", "10/12/2020", "555-1234", "12 m^2", "3 or 4", "5 - 3", "12:30", "1.000,50"),
+]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_a_response_that_is_its_reference_is_correct(reference: str):
+    assert is_correct(reference, [reference])
+    assert is_correct(f"Let me count: 1, 2, 3.\n{reference}\n", [reference])
 
 
 @pytest.mark.parametrize(("expected", "answer"), EQUAL)
@@ -143,6 +165,14 @@ def test_an_answer_may_be_a_number_and_one_that_is_missing_is_named_by_its_row(t
     rows = [{"problem": "1 + 1?", "answer": 2}, {"problem": "1 + 2?", "answer": "3"}]
     job = instruction_job("math_500", lines(tmp_path / "rows.jsonl", rows))
     assert instruction_items.gather(job, []).columns["responses"] == [["2"], ["3"]]
+    for answer, text in ((0.00005, "0.00005"), (1e16, "10000000000000000"), (42.0, "42.0")):
+        rows[1]["answer"] = answer
+        job = instruction_job("math_500", lines(tmp_path / "rows.jsonl", rows))
+        assert instruction_items.gather(job, []).columns["responses"] == [["2"], [text]]
+    rows[1]["answer"] = math.nan
+    job = instruction_job("math_500", lines(tmp_path / "rows.jsonl", rows))
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: 'answer' holds nan, which is no answer"):
+        instruction_items.gather(job, [])
     rows[1]["answer"] = "One and two.\nThat makes three."
     job = instruction_job("math_500", lines(tmp_path / "rows.jsonl", rows))
     with pytest.raises(ValueError, match=r"rows\.jsonl:2: no answer to be checked in 'One and"):

@@ -2,7 +2,8 @@ r"""Answers that can be checked: where a text gives its answer, and whether two 
 
 In a response the answer is, first of all that are there: in the last \boxed{}; after the last
 `####` of a line, as in GSM8K; after the last "answer is" or "answer:"; for a reference that is a
-number, the last number; for any other, the last line.
+number, the last line if it is nothing but one, such as 10/12/2020 or 12 m^2, else the last number;
+for any other, the last line. So a response that equals its reference is correct.
 
 Two answers are equal as numbers (fractions, powers, roots, π, thousands separators), as lists of
 such (in any order without brackets or in braces), or as text without regard to case, styles and
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import permutations
 
-from pipeline.tasks.values import LONGEST, Quantity, plain, quantity, same_number
+from pipeline.tasks.values import EXPONENT, LONGEST, Quantity, plain, quantity, same_number
 
 READ = 20_000  # characters at the end of a response that are searched
 LONGEST_REFERENCE = 100  # characters of a reference that is an answer and nothing else
@@ -29,8 +30,9 @@ STATED = re.compile(r"\banswer(?:[\s*]+is|[\s*]*[:=])[\s:=*]*([^\n]+)", re.IGNOR
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 NUMBER = re.compile(
     r"(?<![\w.])[-−]?[$€£]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-    r"(?:\s?/\s?[0-9]+)?(?:\s?\\?%)?|(?<![\w.])[-−]?\.[0-9]+"
+    rf"{EXPONENT}(?:\s?/\s?[0-9]+)?(?:\s?\\?%)?|(?<![\w.])[-−]?\.[0-9]+{EXPONENT}"
 )
+BULLET = re.compile(r"[-–—*•]\s")  # of a list: no sign of a number
 LIST = re.compile(r"^(\\?\{|\(|\[)?(.*?)(\\?\}|\)|\])?$", re.DOTALL)
 NO_BRACES = str.maketrans("", "", "{}")  # x^{2} is x^2
 LOOSE_SPACE = re.compile(r" (?=\W)|(?<=\W) ")  # that parts no two words
@@ -51,12 +53,19 @@ def response_answer(response: str, reference: str) -> str | None:
     text = response[-READ:]
     if (marked := _marked(text)) is not None:
         return marked
-    expected = reference_answer(reference)
-    if expected is not None and quantity(plain(expected[:LONGEST])) is not None:
-        numbers = NUMBER.findall(text)
-        return numbers[-1] if numbers else None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else None
+    last_line = lines[-1] if lines else None
+    expected = quantity(plain((reference_answer(reference) or "")[:LONGEST]))
+    if expected is None or last_line is None or _is_value(last_line, expected.unit):
+        return last_line
+    numbers = NUMBER.findall(text)
+    return numbers[-1] if numbers else None
+
+
+def _is_value(line: str, unit: str) -> bool:
+    """Whether a line is a number and nothing else but this unit."""
+    value = None if BULLET.match(line) else quantity(plain(line[:LONGEST]))
+    return value is not None and value.unit in ("", unit)
 
 
 def has_answer(response: str, references: Sequence[str]) -> bool:

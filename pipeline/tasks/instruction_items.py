@@ -1,7 +1,9 @@
 """The items of an instruction task: prompts and references, as typed as the experiment's data."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 from pipeline.artifacts import schemas
@@ -35,11 +37,20 @@ class TaskItems:
 
 
 def _with_text(row: Row, job: InstructionJob) -> Row:
-    """The row, with the answer as text where a task that checks answers has it as a number."""
-    answer = row.values.get(job.columns.response)
+    """The row, with the answer as text where a task that checks answers has it as a number.
+
+    Raises: ValueError for one that is no number, as a missing value in a column of numbers is.
+    """
+    column = job.columns.response
+    answer = row.values.get(column)
     if job.scored_by != "answers" or not isinstance(answer, int | float):
         return row
-    return replace(row, values=row.values | {job.columns.response: str(answer)})
+    if isinstance(answer, float):
+        if not math.isfinite(answer):
+            fault = f"{column!r} holds {answer}, which is no answer"
+            raise ValueError(f"{row.location}: {fault}; fix or remove the row")
+        answer = format(Decimal(repr(answer)), "f")  # as people write it, not 5e-05
+    return replace(row, values=row.values | {column: str(answer)})
 
 
 def of_test_split(job: InstructionJob, data: Path, train: Sequence[Example]) -> TaskItems:

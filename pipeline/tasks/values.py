@@ -44,7 +44,10 @@ REPLACED = (  # in this order
 )
 NAMED = re.compile(r"^\s*[A-Za-z]\w{0,20}\s*=\s*")  # as in x = 3
 WITH_UNIT = re.compile(r"^(.*[0-9)}π])(?:\s*(%)|\s+([A-Za-z][A-Za-z /^0-9]*))$")
-TOKEN = re.compile(r"\s*(?:([0-9]+(?:\.[0-9]*)?|\.[0-9]+)|(\\frac|\\sqrt|[π()\[\]{}+*/^-]))")
+EXPONENT = r"(?:[eE][-+−]?[0-9]{1,2}(?![0-9]))?"  # of ten
+TOKEN = re.compile(
+    rf"\s*(?:((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+){EXPONENT})|(\\frac|\\sqrt|[π()\[\]{{}}+*/^-]))"
+)
 
 Number = Fraction | float
 
@@ -89,7 +92,10 @@ def same_number(first: Number, second: Number) -> bool:
     """Equal exactly, or within rounding where a root or π makes one of them a float."""
     if isinstance(first, Fraction) and isinstance(second, Fraction):
         return first == second
-    return math.isclose(first, second, rel_tol=TOLERANCE)
+    try:
+        return math.isclose(first, second, rel_tol=TOLERANCE)
+    except OverflowError:  # a fraction that is larger than any float
+        return False
 
 
 def _tokens(text: str) -> Iterator[str]:
