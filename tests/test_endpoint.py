@@ -289,6 +289,9 @@ def test_equal_requests_have_one_answer():
         ("<think>B? No.</think>\nA.", "A"),
         ("A better response is B", None),
         ("Both", None),
+        ("A/B", None),
+        ("A = B", None),
+        ("A - it is shorter", "A"),
         ("", None),
     ],
 )
@@ -298,7 +301,19 @@ def test_a_letter_is_read_where_the_text_begins_with_it(text: str, choice: str |
 
 @pytest.mark.parametrize(
     ("text", "choice"),
-    [("10", "10"), ("Rating: 7/10", "7"), ("1.", "1"), ("11", None), ("10 of 10", None)],
+    [
+        ("10", "10"),
+        ("Rating: 7/10", "7"),
+        ("8 / 10", "8"),
+        ("7.0", "7"),
+        ("1.", "1"),
+        ("7.5", None),
+        ("7-8", None),
+        ("7/8", None),
+        ("9/100", None),
+        ("11", None),
+        ("10 of 10", None),
+    ],
 )
 def test_a_rating_is_read_as_a_whole_number(text: str, choice: str | None):
     assert choice_in(text, RATINGS) == choice

@@ -11,7 +11,9 @@ from pipeline.runtime.progress import ProgressLog
 
 END_OF_THOUGHT = "</think>"
 BEFORE = r"\W*(?:(?i:answer|verdict|rating|response)\W+)?"  # an answer, at the beginning of a text
-BEHIND = r"(?!\w)(?:/10)?(?:\s*$|\s*\n|\s*[^\w\s])"  # so that "A better one is .." is no A
+BEHIND = r"(?!\w)(?:\s?/\s?10(?!\w))?(?:\s*$|\s*\n|\s*[^\w\s])"  # "A better one .." is no A
+# 7.5, A/B, A = B and 7-8 are none, 7/10 is 7
+UNDECIDED = r"(?![.,][0-9]*[1-9]|(?:[-–]|\s?=\s?|\s?/\s?(?!10\b))(?:{0}|[0-9]+)\b)"
 
 
 @dataclass(frozen=True)
@@ -38,5 +40,6 @@ class ServedJudge:
 def choice_in(text: str, allowed: Sequence[str]) -> str | None:
     """The allowed answer that a text begins with, after any thoughts; None without one."""
     options = "|".join(sorted(map(re.escape, allowed), key=len, reverse=True))
-    answer = re.match(f"{BEFORE}({options}){BEHIND}", text.rpartition(END_OF_THOUGHT)[2])
+    alone = UNDECIDED.format(options)
+    answer = re.match(f"{BEFORE}({options}){alone}{BEHIND}", text.rpartition(END_OF_THOUGHT)[2])
     return answer[1] if answer else None
