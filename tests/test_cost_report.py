@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 
@@ -11,6 +12,7 @@ from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.analysis.searches import Search
 from pipeline.reporting.costs.attribution import (
     ACCOUNTS,
     AMORTISED,
@@ -31,12 +33,14 @@ from pipeline.reporting.costs.quality_vs_cost import (
     cost_comparisons,
 )
 from pipeline.reporting.costs.tables import cost_table, shared_cost_table
-from pipeline.reporting.plots.costs import cost_choices
+from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by_cost
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import cost_section
+from pipeline.reporting.sections.training import tuning_table
 from pipeline.runtime.costs import JobCost
 from pipeline.settings.report import ReportSettings
+from pipeline.settings.tuning import Choice, TriedSetting
 
 SMALL = synthetic.Experiment(
     students=("small",),
@@ -177,6 +181,51 @@ def test_the_shared_table_adds_up_to_the_grid_with_evaluations_apart(data: CostD
     assert sum(row[index].value for row in evaluated.rows) == pytest.approx(
         21.0 * len(set(data.inputs.grid["eval_id"]))
     )
+
+
+def test_an_evaluation_of_a_model_that_is_teacher_and_student_is_paid_once(
+    inputs: ReportInputs,
+) -> None:
+    def whole(grid: pd.DataFrame) -> tuple[float, list[str]]:
+        table = shared_cost_table(collect(replace(inputs, grid=grid)))
+        assert table
+        groups = {group.names[0]: group.rows for group in table.groups}
+        (seconds,) = (cell.value for cell in groups["The grid"][0][2:3])
+        assert isinstance(seconds, float)
+        return seconds, [row[0].text for row in groups["Evaluations"]]
+
+    grid = inputs.grid
+    before = grid["kind"].isin(["untrained"])
+    of_teacher = grid.loc[grid["kind"] == "teacher", "eval_id"].iloc[0]
+    same = grid.assign(eval_id=grid["eval_id"].mask(before, of_teacher))
+    (seconds, names), (fewer, of_same) = whole(grid), whole(same)
+    untrained = grid.loc[before, "eval_id"].unique()
+    gone = sum(inputs.costs[id].cost.seconds for id in untrained)
+    assert fewer == pytest.approx(seconds - gone)
+    assert "evaluations of kind untrained (1)" in names
+    assert not any("untrained" in name for name in of_same)
+
+
+def test_what_deleted_trials_cost_is_not_known(inputs: ReportInputs) -> None:
+    results = assemble(inputs, {})
+    tried = [TriedSetting(values={"learning_rate": 0.1}, scores={7: 1.0}, mean=1.0)]
+    choice = Choice(choose_by="nll", tried=tried, chosen=0, settings={})
+    for trials, hours in (((TRAINED,), True), ((TRAINED, "deleted-12345678"), False)):
+        table = tuning_table(inputs, [Search(results.trained[0], choice, trials)], results)
+        assert table
+        texts = [cell.text for cell in table.groups[0].rows[0][-3:]]
+        assert texts[0] == str(len(trials))
+        assert (MISSING not in texts[1:]) is hours
+
+
+def test_figures_in_full_say_that_trials_are_paid_for(data: CostData) -> None:
+    tuned = replace(data, trials=frozenset(["students/a_trial-12345678"]))
+    comparisons = compare(data.results, ReportSettings.model_validate(synthetic.settings(SMALL)))
+    for costs, is_said in ((data, False), (tuned, True)):
+        plots = quality_by_cost(costs, comparisons), nll_by_cost(costs, data.results, IN_FULL)
+        for plot in plots:
+            assert plot
+            assert ("trials" in plot.caption) is is_said
 
 
 def test_in_full_a_curve_begins_where_its_needs_are_paid(data: CostData) -> None:

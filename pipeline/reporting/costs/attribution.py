@@ -106,10 +106,10 @@ def trainings_of(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def job_costs(inputs: ReportInputs, paths: Iterable[str]) -> pd.DataFrame:
-    """The costs of some jobs by their "stage/id"."""
+    """The costs of some jobs by their "stage/id"; NaN of one whose artifact was deleted."""
     paths = list(paths)
-    costs = [inputs.costs[path.partition("/")[2]].cost for path in paths]
-    columns = {name: [getattr(cost, name) for cost in costs] for name in QUANTITIES}
+    jobs = [inputs.costs.get(path.partition("/")[2]) for path in paths]
+    columns = {name: [job and getattr(job.cost, name) for job in jobs] for name in QUANTITIES}
     return pd.DataFrame(columns, index=pd.Index(paths, name="job"), dtype=float)
 
 

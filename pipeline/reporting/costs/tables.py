@@ -233,7 +233,9 @@ def _order(path: str) -> tuple[int, str]:
 
 def _evaluation_costs(data: CostData) -> Mapping[str, pd.DataFrame]:
     """Costs of evaluations by their kind, and of the teacher passes that only they read."""
-    kinds = data.inputs.grid.groupby("kind", sort=False)["eval_id"].unique()
+    # a teacher as it came may be a student before training, too
+    distinct = data.inputs.grid.drop_duplicates("eval_id")
+    kinds = distinct.groupby("kind", sort=False)["eval_id"].unique()
     costs = {
         f"evaluations of kind {kind} ({len(ids)})": job_costs(
             data.inputs, [f"evals/{id}" for id in ids]

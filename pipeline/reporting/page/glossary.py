@@ -87,7 +87,7 @@ TERMS = (
     ),
     Term(
         "Full cost",
-        "The cost of a training with all that was made for it: teacher, texts, cache and start.",
+        "The cost of a training with all that was made for it: teacher, texts, cache, start and trials.",
         "in full|full cost|including teacher",
     ),
     Term(

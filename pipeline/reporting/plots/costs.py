@@ -28,8 +28,7 @@ DIGITS = 5  # of numbers in the page's data
 CURVES = {
     OWN: "Means over training seeds, from the first validation to the last, against the student's "
     "own time and FLOPs. Axes don't begin at zero.",
-    IN_FULL: "The same curves, each further right by what was paid before its first step: for the "
-    "student's start, its teacher, and the teacher's texts and cache.",
+    IN_FULL: "The same curves, each further right by what was paid before its first step: for ",
 }
 
 
@@ -95,6 +94,12 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(f"{value:.{DIGITS}g}")
 
 
+def _paid_for(data: CostData) -> str:
+    """What a training pays for in full, beside itself."""
+    trials = ", and the trials that its settings were chosen from" if data.trials else ""
+    return f"the student's start, its teacher, the teacher's texts and cache{trials}"
+
+
 Points = Sequence[tuple[float, Estimate]]  # costs and scores
 
 
@@ -125,9 +130,9 @@ def quality_by_cost(data: CostData, comparisons: Comparisons) -> Plot | None:
     return multiples_plot(
         "quality_by_cost",
         f"{measure.metric.title} against cost",
-        f"{measure.metric.title} with 95 % intervals against {unit.title} {IN_FULL}: with the "
-        "student's start, its teacher, and the teacher's texts and cache. The grey steps are the "
-        "Pareto front: no other method beats those on it in both score and cost.",
+        f"{measure.metric.title} with 95 % intervals against {unit.title} {IN_FULL}: with "
+        f"{_paid_for(data)}. The grey steps are the Pareto front: no other method beats those on "
+        "it in both score and cost.",
         draw,
         {"": ""},
         shown,
@@ -187,7 +192,7 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
     return multiples_plot(
         "nll_by_cost" if account == OWN else "nll_by_full_cost",
         f"Held-out NLL against training cost, {account}",
-        CURVES[account],
+        CURVES[account] + (f"{_paid_for(data)}." if account == IN_FULL else ""),
         draw,
         {pair: results.title(pair) for pair, _ in compared},
         {unit: "" for _, unit in compared},
