@@ -87,7 +87,8 @@ TERMS = (
     ),
     Term(
         "Full cost",
-        "The cost of a training with all that was made for it: teacher, texts, cache, start and trials.",
+        "The cost of a training with all that was made for it: teacher, texts, cache, start and "
+        "the trials of its settings.",
         "in full|full cost|including teacher",
     ),
     Term(
