@@ -1,6 +1,7 @@
 """Tables in the files that people have: one content, however it is written and compressed."""
 
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,11 +62,15 @@ def test_the_same_rows_are_read_from_every_kind_of_file(name: str, tmp_path: Pat
     assert [row.values for row in read_rows(tmp_path / name)] == ROWS
 
 
+TWICE = io.BytesIO()
+pq.write_table(pa.table([["1"], ["2"], ["3"]], names=["a", "b", "b"]), TWICE)
 FAULTS = {
     "cut.jsonl.gz": (gzip.compress(LINES.encode())[:40], r"can't be unpacked"),
     "short.csv": (b"a,b\n1,2\n3\n", r"is no table of values \(.*Expected 2 columns, got 1: 3\)"),
     "empty.csv": (b"", r"is no table of values \(.*Empty CSV file"),
     "head.csv": (b"a,b\n", "holds no rows"),
+    "twice.csv": (b"a,b,b\n1,2,3\n", "has 2 columns named 'b'; rename or remove all but one"),
+    "twice.parquet": (TWICE.getvalue(), "has 2 columns named 'b'"),
     "a.parquet.gz": (b"", "can't read '.parquet' files"),
     "latin.csv": ("a\nÉ\n".encode("latin-1"), r"latin\.csv:2 is not UTF-8"),
     "bomb.csv.gz": (gzip.compress(b"a\n" + bytes(2**22)), "unpacks to more than"),
@@ -83,6 +88,12 @@ def test_a_file_that_is_no_table_is_named(
         list(read_rows(tmp_path / name))
     assert str(tmp_path / name) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_row_of_csv_may_be_long_and_columns_may_have_no_name(tmp_path: Path):
+    text = "word " * 2**20
+    (tmp_path / "a.csv").write_text(f',,text\n1,2,"{text}"\n3,4,b\n')
+    assert [row.text("text") for row in read_rows(tmp_path / "a.csv")] == [text, "b"]
 
 
 def test_a_column_may_be_a_path_into_a_value(tmp_path: Path):

@@ -4,8 +4,10 @@ import contextlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
@@ -20,6 +22,7 @@ STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a path into a value: a key, or
 SPACES = " \t\n\r"  # that JSON may have anywhere
 GAP = re.compile(f"[{SPACES}]*")
 CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
+LONGEST_ROW = 2**24  # bytes of a row of CSV
 NO_CHATS = "conversations are read through a chat template: set `data.template: chat`"
 
 
@@ -238,11 +241,17 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     """The rows below the header, every value as the text that it is."""
     delimiter = "\t" if kind(path) == ".tsv" else ","
     layout = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    read = partial(
+        csv.open_csv,
+        read_options=csv.ReadOptions(block_size=LONGEST_ROW),
+        parse_options=layout,
+    )
     numbers = count(1)
     try:
-        names = csv.open_csv(utf8_file(path), parse_options=layout).schema.names
+        names = read(utf8_file(path)).schema.names
+        _check_distinct(path, names)
         as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        table = csv.open_csv(utf8_file(path), parse_options=layout, convert_options=as_text)
+        table = read(utf8_file(path), convert_options=as_text)
         for batch in table:
             for values in batch.to_pylist():
                 yield Row(f"{path}, row {next(numbers)}", values)
@@ -251,10 +260,20 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         raise ValueError(f"{path} is no table of values ({reason:.200}); fix it") from None
 
 
+def _check_distinct(path: Path, names: Iterable[str]) -> None:
+    """Raises ValueError for two columns of one name, of which a row would have the last."""
+    for name, count_of_name in Counter(names).items():
+        if name and count_of_name > 1:
+            raise ValueError(
+                f"{path} has {count_of_name} columns named {name!r}; rename or remove all but one"
+            )
+
+
 def _parquet_rows(path: Path) -> Iterator[Row]:
     number = 0
     try:
         for batch in untrusted.parquet_batches(path):
+            _check_distinct(path, batch.schema.names)
             for values in _parquet_values(path, batch, number):
                 number += 1
                 yield Row(f"{path}, row {number}", values, is_padded=True)
