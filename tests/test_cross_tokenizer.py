@@ -90,6 +90,10 @@ def of_teachers(measure: str) -> dict[str, Any]:
         ({"methods.alm": {"text": "teacher"}}, "methods.alm: .*; give the row `teacher: live`"),
         ({"methods.alm": {"policy": "switch"}}, "methods.alm: .* policy switch has it write"),
         ({"evaluation.tasks": ["heldout", "exposure"]}, "exposure: teacher foreign has a vocab"),
+        (
+            {"evaluation.tasks": ["heldout", "answers"], "evaluation.prompt_tokens": 60},
+            "prompt_tokens = 60: teacher foreign counts tokens of a vocabulary of its own",
+        ),
         ({"teacher_cache.k": 310}, "k = 310: teachers.foreign.tokenizer.vocabulary_size is only"),
         (
             {"report": of_teachers("heldout/nll_nats")},

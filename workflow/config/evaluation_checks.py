@@ -27,7 +27,21 @@ from workflow.config.wording import did_you_mean, repeated
 def faults(experiment: Experiment) -> Iterator[str]:
     """Everything that is wrong with the evaluation, a line each."""
     yield from task_faults(experiment.evaluation)
+    yield from _length_faults(experiment)
     yield from _judge_faults(experiment)
+
+
+def _length_faults(experiment: Experiment) -> Iterator[str]:
+    """A limit in tokens that would leave out other items of a teacher than of its students."""
+    most, tasks = experiment.evaluation.prompt_tokens, listed_tasks(experiment.evaluation.tasks)
+    if most is None or not any(isinstance(task.definition, InstructionTask) for task in tasks):
+        return
+    for name, teacher in experiment.local_teachers.items():
+        if teacher.tokenizer is not None:
+            yield (
+                f"evaluation.prompt_tokens = {most}: teacher {name} counts tokens of a vocabulary "
+                "of its own, and would be asked other items than its students; leave it out"
+            )
 
 
 def task_faults(settings: Evaluation) -> list[str]:
