@@ -26,8 +26,10 @@ from pipeline.reporting.costs.tables import shared_cost_table
 from pipeline.reporting.page.method_pages import NEEDS, MethodPage, details
 from pipeline.reporting.page.page import TEMPLATES, Numbering
 from pipeline.reporting.page.samples import clipped
+from pipeline.reporting.paper.tables import paper_tables
 from pipeline.reporting.plots.differences import overview_plot
 from pipeline.reporting.plots.looks import MARKERS, Style
+from pipeline.reporting.plots.scores import reference_marks
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import Table
@@ -278,6 +280,21 @@ def test_means_over_tokens_are_not_held_against_a_teacher_of_another_vocabulary(
         for finding in findings
         if finding.measure.key == "heldout/nll_nats"
     }
+    marks = reference_marks(results, {pair: pair.teacher for pair in results.pairs})
+    nll = {
+        title: kinds
+        for (title, measure), kinds in marks.items()
+        if measure.key == "heldout/nll_nats"
+    }
+    assert {title: "teacher" in kinds for title, kinds in nll.items()} == {
+        "large": False,
+        "middle": True,
+    }
+    caption = main_table(compared(results)).caption
+    assert "NLL and Calibration error of large: over the tokens of another vocabulary" in caption
+    paper = next(paper_tables(compared(results), {}))
+    first, *_ = [group.columns[0].cells for group in paper.groups]
+    assert "teacher" not in first
     assert "The teacher scores" not in of_nll["large"]
     assert all("The teacher scores" in of_nll[name] for name in of_nll.keys() - {"large"})
 

@@ -113,8 +113,12 @@ class Results:
 
     def is_held_against_teacher(self, pair: Pair, measure: Measure) -> bool:
         """Whether a student's value on a measure can be compared with its teacher's own."""
-        per_token = measure.metric.name in PER_TOKEN and pair.teacher in self.foreign
-        return not (measure.metric.relative_to_teacher or per_token)
+        is_relative = measure.metric.relative_to_teacher
+        return not (is_relative or self.is_over_other_tokens(pair.teacher, measure))
+
+    def is_over_other_tokens(self, teacher: str, measure: Measure) -> bool:
+        """Whether a teacher's own value is a mean over tokens of another vocabulary."""
+        return measure.metric.name in PER_TOKEN and teacher in self.foreign
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -143,6 +143,8 @@ def _score_column(comparisons: Comparisons, pair: Pair, measure: Measure, headin
     cells = {}
     rows = (*results.teachers(pair), *results.methods[pair])
     for row, mean in results.means_by_row(rows, measure).items():
+        if row.kind == "teacher" and results.is_over_other_tokens(row.teacher, measure):
+            continue
         spread = ""
         if interval := comparisons.intervals.get((row, measure)):
             low, high = measure.format(interval.low), measure.format(interval.high)
@@ -186,6 +188,11 @@ def _about_intervals(results: Results, measures: Sequence[Measure]) -> str:
         rf"Means over {seeds}; subscripts: half the width of the 95\,\% interval over {over}, or "
         "both of its ends where the end of the scale cuts it or it covers more than half the scale."
     )
+    teachers = [pair.teacher for pair in results.pairs]
+    if any(results.is_over_other_tokens(name, each) for name in teachers for each in measures):
+        text += (
+            " A teacher of another vocabulary has no value here that is a mean over its own tokens."
+        )
     if any(measure in results.ranked_measures for measure in measures):
         text += (
             r" Bold: the best mean; underlined: not significantly worse (paired tests, 5\,\% "

@@ -35,7 +35,7 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
         for pair in results.pairs
         for row in results.means_by_row(results.methods[pair], measure)
     ]
-    marks = _marks(results, rows)
+    marks = reference_marks(results, rows)
     kinds = {kind for of_panel in marks.values() for kind in of_panel}
     return interval_plot(
         "scores_by_method",
@@ -80,14 +80,14 @@ def _by_rank(results: Results) -> list[str]:
 Marks = Mapping[tuple[str, Measure], Mapping[str, Sequence[float]]]
 
 
-def _marks(results: Results, rows: Mapping[Pair, str]) -> Marks:
+def reference_marks(results: Results, rows: Mapping[Pair, str]) -> Marks:
     """The scores of teacher and start by kind, for each panel."""
     marks: dict[tuple[str, Measure], dict[str, list[float]]] = {}
     for pair, title in rows.items():
         for measure in results.ranked_measures:
             for row, mean in results.means_by_row(results.references[pair], measure).items():
-                relative = row.kind == "teacher" and measure.metric.relative_to_teacher
-                if row.kind in REFERENCES and not relative:
+                is_held = row.kind != "teacher" or results.is_held_against_teacher(pair, measure)
+                if row.kind in REFERENCES and is_held:
                     of_panel = marks.setdefault((title, measure), {})
                     of_panel.setdefault(row.kind, []).append(mean.value)
     return marks

@@ -51,11 +51,30 @@ def main_table(comparisons: Comparisons) -> Table:
     headings = (Heading(measure.heading, measure.detail) for measure in measures)
     return Table(
         name="main",
-        caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",
+        caption=f"{seeds_sentence(results)} {RULE}{_other_tokens(results)} "
+        f"{MISSING}: not measured, or not defined there.",
         group_headings=("Teacher", "Student"),
         headings=(METHOD, Heading("Seeds"), *headings),
         groups=tuple(_group(results, pair, (), cells) for pair in results.pairs),
         data=score_data(comparisons, measures),
+    )
+
+
+def _other_tokens(results: Results) -> str:
+    """That a teacher's means over tokens can't be compared, where it has another vocabulary."""
+    shown = dict.fromkeys(
+        measure.metric.title
+        for measure in results.measures
+        for pair in results.pairs
+        if results.is_over_other_tokens(pair.teacher, measure)
+    )
+    if not shown:
+        return ""
+    teachers = dict.fromkeys(pair.teacher for pair in results.pairs)
+    foreign = ", ".join(name for name in teachers if name in results.foreign)
+    return (
+        f" {' and '.join(shown)} of {foreign}: over the tokens of another vocabulary, and not to "
+        "be compared with those of students."
     )
 
 
