@@ -25,7 +25,7 @@ STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the s
 # no baseline: from a random start their loss is noise for some hundred steps
 TOO_NOISY = {"opd", "opd_spans", "iw_opd", "g_opd", "exopd", "kl_k2", "kl_k3"}
 # from a random start there is next to nothing to learn from a copy, and a large rate leads away
-# from it: tests/test_privileged_prompts.py has a student that can learn from itself
+# from it: tests/test_self_teaching.py has a student that can learn from itself
 SELF_TAUGHT = {name for name, method in METHODS.items() if method.teacher == "self"}
 NEVER_RIGHT = {"sdpo"}  # a random student gives no right answer that its copy could be shown
 MOVING_TARGET = {"taid"}  # it leaves the student for the teacher, so that the loss may well rise

@@ -1,4 +1,4 @@
-"""A student that teaches itself: what its copy reads, what it is of, and what is learnt from it."""
+"""What the copy of a student reads: a prompt made of what it is shown and what is asked."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,67 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from players import CPU, END, Setup, llama, log_probs, run, schooled, texts, words
+from players import CPU, END, Setup, log_probs, run, texts, words
+from self_teaching import of_schooled, row
 from shelf import put_all
 from tokenizers.processors import TemplateProcessing
-from torch import Tensor
 
 from pipeline.data.batch import Text, collate
 from pipeline.data.encoding import Encoder
 from pipeline.data.privileged_prompts import PrivilegedPrompts
-from pipeline.distributions.log_probs import log_probs_on
-from pipeline.methods.method import ResolvedMethod
-from pipeline.models.language_model import response_logits
-from pipeline.models.lora import attach
 from pipeline.models.teacher import LiveTeacher
-from pipeline.settings.experiment import MethodChoice
-from pipeline.settings.training import Lora
 from pipeline.stages import training_run
-from pipeline.teacher_updates import attach_update
-from pipeline.training import checkpoint
-from pipeline.training.batches import step_batch, with_teacher
-from pipeline.training.loop import backward_of_step, train
 from pipeline.training.run_checks import check_positions
-from pipeline.training.state import TrainingRun, initial_state
-from workflow.config.method_checks import resolved_method
 from workflow.config.validate import ConfigError, validate
 from workflow.grid.grid import Grid
 from workflow.resources.estimates import workload_of
 
-SHOWN = "{example_prompt}{example_response} word7 {prompt}"
-
-
-def row(**keys: Any) -> ResolvedMethod:
-    return resolved_method("row", MethodChoice.model_validate(keys))
-
 
 def prompts(template: str, shows: Any = "reference", pool: list[Text] | None = None):
     return PrivilegedPrompts(template, shows, pool or texts(9), Encoder(words()), [END], seed=3)
-
-
-def of_schooled(**keys: Any) -> TrainingRun:
-    """A run of a student that can count, and so make something of what it is shown."""
-    made = run(Setup(row(**{"method": "opsd", "template": SHOWN} | keys), learning_rate=1e-3))
-    student = schooled().requires_grad_(True)
-    encoder = Encoder(words())
-    teacher, update = attach_update(made.settings, student, None, made.train_set, encoder, 60)
-    return replace(made, student=student, teacher=teacher, teacher_update=update)
-
-
-def after(made: TrainingRun, steps: int) -> TrainingRun:
-    for step in train(made, initial_state(made)):
-        if step == steps:
-            break
-    return made
-
-
-def loss_of_first_step(made: TrainingRun) -> float:
-    state = initial_state(made)
-    return backward_of_step(made, state, step_batch(made, state, 0)).item()
-
-
-def weights(model: torch.nn.Module) -> list[Tensor]:
-    return [weight.detach().clone() for weight in model.parameters()]
 
 
 def test_a_prompt_is_the_template_s_words_between_what_is_shown_and_what_is_asked() -> None:
@@ -100,37 +57,6 @@ def test_a_solution_is_another_response_and_without_one_nothing_is_shown() -> No
     assert privileged.text(shown) == replace(shown, prompt_ids=[20, 7, 8, 21, 5, 6])
     longest = privileged.longest(new_tokens=10)
     assert len(longest.prompt_ids) == len([20, *range(10), 21, 5, 6])
-
-
-def test_sdpo_learns_from_what_the_copy_says_behind_a_right_response() -> None:
-    made = of_schooled(method="sdpo", template=SHOWN, samples=3, temperature=1.5)
-    state = initial_state(made)
-    batch = step_batch(made, state, 0)
-    with_solution = [text for text in batch.texts if text.solution is not None]
-    assert 0 < len(with_solution) < len(batch.texts)
-    assert isinstance(made.teacher, LiveTeacher)
-    assert made.teacher.prompts is not None
-
-    total = 0.0
-    for text in with_solution:
-        p, q = (
-            log_probs(made.student, each).gather(-1, torch.tensor(text.response_ids)[:, None])
-            for each in (made.teacher.prompts.text(text), text)
-        )
-        weights_of_tokens = (q[:, 0] - torch.tensor(text.log_probs)).exp()
-        total -= (weights_of_tokens * (p - q)[:, 0]).sum().item()
-    loss = backward_of_step(made, state, batch).item()
-    assert loss == pytest.approx(total / batch.token_count, rel=1e-3, abs=1e-5)
-
-
-def test_a_step_without_a_right_response_changes_nothing() -> None:
-    made = of_schooled(method="sdpo", template=SHOWN, samples=3)
-    state = initial_state(made)
-    batch = step_batch(made, state, 0)
-    texts_alone = [replace(text, solution=None) for text in batch.texts]
-    alone = replace(batch, texts=texts_alone, micro_batches=with_teacher(made, texts_alone, 0))
-    assert backward_of_step(made, state, alone).item() == 0
-    assert all((weight.grad == 0).all() for weight in made.student.parameters())
 
 
 def test_what_begins_every_text_stands_at_the_front_alone() -> None:
@@ -168,125 +94,6 @@ def test_the_copy_s_distributions_are_those_of_each_token_behind_the_privileged_
     assert signal.support.target.equal(batch.next_ids)
     parts = [made.teacher.distributions(batch).chunk(rows) for rows in (slice(0, 3), slice(3, 9))]
     torch.testing.assert_close(parts[1].log_probs, signal.log_probs[3:9])
-
-
-@pytest.mark.parametrize("method", ["opsd", "sdft"])
-def test_with_nothing_shown_the_loss_is_zero_at_the_start(method: str) -> None:
-    nothing = of_schooled(method=method, template="{prompt}")
-    assert abs(loss_of_first_step(nothing)) < 1e-7  # float32
-    assert loss_of_first_step(of_schooled(method=method)) > 1e-3
-
-
-def test_the_loss_is_the_divergence_from_oneself_who_is_shown_the_reference() -> None:
-    made = of_schooled(loss="forward_kl", policy="fixed")
-    state = initial_state(made)
-    batch = step_batch(made, state, 0)
-    loss = backward_of_step(made, state, batch).item()
-    assert isinstance(made.teacher, LiveTeacher)
-    assert made.teacher.prompts is not None
-    total = 0.0
-    for text in batch.texts:
-        p, q = (
-            log_probs(made.student, made.teacher.prompts.text(text)),
-            log_probs(made.student, text),
-        )
-        total += (p.exp() * (p - q)).sum().item()
-    assert loss == pytest.approx(total / batch.token_count, rel=1e-5)
-
-
-def test_gradient_flows_through_the_student_alone() -> None:
-    made = of_schooled()
-    loss_of_first_step(made)
-    assert isinstance(made.teacher, LiveTeacher)
-    assert all(weight.grad is not None for weight in made.student.parameters())
-    assert all(weight.grad is None for weight in made.teacher.model.parameters())
-
-
-@pytest.mark.parametrize(("rate", "steps"), [(0.0, 3), (0.25, 2), (1.0, 3)])
-def test_the_copy_follows_the_student_at_its_rate(rate: float, steps: int) -> None:
-    made = of_schooled(student_rate=rate)
-    assert isinstance(made.teacher, LiveTeacher)
-    expected = weights(made.student)
-    for step in train(made, initial_state(made)):
-        pairs = zip(expected, weights(made.student), strict=True)
-        expected = [(1 - rate) * mean + rate * weight for mean, weight in pairs]
-        if step == steps:
-            break
-    for weight, mean in zip(weights(made.teacher.model), expected, strict=True):
-        torch.testing.assert_close(weight, mean, rtol=0, atol=1e-6)
-    moved = zip(weights(made.teacher.model), weights(made.student), strict=True)
-    assert all(torch.equal(*pair) for pair in moved) == (rate == 1)
-
-
-def test_a_student_comes_nearer_to_what_it_says_when_it_is_shown_the_reference() -> None:
-    made = of_schooled()
-    assert isinstance(made.teacher, LiveTeacher)
-    batch = collate(made.train_set[:12], CPU)
-    signal = made.teacher.signal(batch)
-
-    def apart() -> float:
-        with torch.no_grad():
-            q = log_probs_on(response_logits(made.student, batch), signal.support)
-        return (signal.log_probs.exp() * (signal.log_probs - q)).sum(-1).mean().item()
-
-    before = apart()
-    after(made, 8)
-    assert apart() < 0.8 * before
-
-
-def test_beside_adapters_the_copy_has_adapters_that_follow() -> None:
-    made = run(Setup(row(method="sdft", student_rate=0.5)))
-    student = llama(1)
-    attach(student, Lora(rank=2, alpha=2.0, dropout=0.0), seed=0)
-    encoder = Encoder(words())
-    teacher, update = attach_update(made.settings, student, None, made.train_set, encoder, 60)
-    assert isinstance(teacher, LiveTeacher)
-    assert update is not None
-    after(replace(made, student=student, teacher=teacher, teacher_update=update), 3)
-    names = [name for name, weight in student.named_parameters() if weight.requires_grad]
-    own, copied = student.state_dict(), teacher.model.state_dict()
-    assert update.state_dict().keys() == set(names)
-    assert all(not own[name].equal(copied[name]) for name in names)
-    assert all(own[name].equal(copied[name]) for name in own.keys() - set(names))
-
-
-@pytest.mark.parametrize("method", ["opsd", "sdft", "sdpo"])
-def test_a_resumed_copy_is_where_it_was(method: str, tmp_path: Path) -> None:
-    made, fresh = (run(Setup(row(method=method))) for _ in range(2))
-    state = initial_state(made)
-    for step in train(made, state):
-        if step == 3:
-            break
-    checkpoint.save(tmp_path, made, state, "job")
-    assert checkpoint.resume(tmp_path, fresh, initial_state(fresh), "job")
-    assert isinstance(made.teacher, LiveTeacher)
-    assert isinstance(fresh.teacher, LiveTeacher)
-    pairs = zip(weights(made.teacher.model), weights(fresh.teacher.model), strict=True)
-    assert all(torch.equal(*pair) for pair in pairs)
-    assert not torch.equal(weights(fresh.teacher.model)[0], weights(fresh.student)[0])
-
-
-def test_what_the_copy_reads_counts_and_generation_is_the_student_s() -> None:
-    made = of_schooled()
-    state = initial_state(made)
-    for step in train(made, state):
-        if step == 2:
-            break
-    assert state.teacher_work.generated_tokens == 0 < state.student_work.generated_tokens
-    assert state.teacher_work.positions > state.student_work.trained_positions
-
-
-@pytest.mark.parametrize("loss", ["forward_kl", "adakd", "opd"])
-@pytest.mark.parametrize("policy", ["fixed", {"name": "mixed", "student_share": 1.0}, "adaptive"])
-def test_it_composes_with_losses_and_texts(loss: str, policy: Any) -> None:
-    keys = {"loss": loss, "policy": policy, "update": "privileged_prompt"}
-    if loss == "opd" and not isinstance(policy, dict):
-        with pytest.raises(ValueError, match="policy gradient"):
-            row(**keys)
-        return
-    assert row(**keys).method.teacher == "self"
-    made = after(run(Setup(row(**keys), steps=2)), 2)
-    assert all(weight.isfinite().all() for weight in made.student.parameters())
 
 
 @pytest.mark.parametrize(
