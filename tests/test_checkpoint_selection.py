@@ -1,5 +1,6 @@
 """`keep: best` ends a training with the weights of its best validation."""
 
+import math
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,17 @@ def test_the_best_weights_are_those_that_a_look_at_every_step_picks() -> None:
     assert state.best is not None
     assert state.best.step == step
     assert equal(state.best, weights)
+
+
+def test_weights_whose_score_is_no_number_are_kept_before_no_others() -> None:
+    student = run(SETUP).student
+    first = better(None, student, 1, math.nan)
+    second = better(first, student, 2, -3.0)
+    assert [each.step for each in (first, second, better(second, student, 3, math.nan))] == [
+        1,
+        2,
+        2,
+    ]
 
 
 def test_a_killed_and_resumed_run_keeps_the_same_weights(tmp_path: Path) -> None:

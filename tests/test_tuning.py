@@ -233,6 +233,9 @@ def test_a_trial_without_a_finite_score_is_never_chosen(tmp_path: Path):
         trial(tmp_path, 0.3, 7, [1.0]), trial(tmp_path, 0.3, 8, [], "the loss is nan"),
     ]  # fmt: skip
     assert chosen(folders) == (0.1, [5.0, None, None])
+    best: dict[str, Any] = {"keep": "best", "keep_by": "nll"}
+    folders += [trial(tmp_path, 0.4, seed, [float("nan")], **best) for seed in (7, 8)]
+    assert chosen(folders) == (0.1, [5.0, None, None, None])
     with pytest.raises(ValueError, match="no trial has a finite validation score"):
         chosen(folders[2:])
 

@@ -23,7 +23,10 @@ MEASURES = {
 
 
 def kept_position(steps: Mapping[str, np.ndarray], keep_by: str) -> int:
-    """The position of the best validation, the first of equal ones, as training keeps it."""
+    """The position of the best validation, the first of equal ones, as training keeps it.
+
+    Where none is a number, as after a step that overflowed, it is one without.
+    """
     measure = MEASURES[keep_by]
-    values = steps[measure.column]
-    return int(np.nanargmax(values if measure.higher_is_better else -values))
+    scores = steps[measure.column] * (1 if measure.higher_is_better else -1)
+    return int(np.where(np.isnan(scores), -np.inf, scores).argmax())

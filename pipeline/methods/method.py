@@ -186,8 +186,7 @@ def resolve(
 ) -> ResolvedMethod:
     """The method under overrides of its hyperparameters, those of one part in `of_parts`.
 
-    Raises: ValueError for an unknown hyperparameter, one that two parts have, or a value out of
-        range.
+    Raises: ValueError for a hyperparameter that is unknown, out of range, or of two parts at once.
     """
     _check(overrides, hyperparameters_of(method))
     _check_owners(method, overrides)

@@ -1,5 +1,6 @@
 """Which weights a training ends with: the last ones, or the best of those that were validated."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -44,8 +45,9 @@ def better(
 ) -> BestWeights:
     """The student's weights if they score better than the best ones, which win a tie.
 
-    Of several ranks the first one alone has a copy of them.
+    A score that is no number is the worst. Of several ranks the first one alone has a copy of them.
     """
+    score = -math.inf if math.isnan(score) else score
     if best is not None and best.score >= score:
         return best
     weights = whole_state(learned_state(student))
