@@ -15,6 +15,7 @@ from pipeline.reporting.analysis.gap_closed import baseline_of
 from pipeline.reporting.analysis.limits import limits_of_seeds
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, assemble
+from pipeline.reporting.analysis.texts import p_text
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import comparison_tables
@@ -363,3 +364,34 @@ def test_an_interval_holds_its_mean_though_rounding_left_that_below_zero() -> No
         mean = results.means[row, measure].value
         assert mean < 0
         assert interval.low == mean < interval.high
+
+
+def test_a_verdict_of_one_training_seed_is_of_these_checkpoints() -> None:
+    for means in (MEANS, dict.fromkeys(MEANS, 0.0)):
+        (verdict,) = verdicts(compared(made(drawn(means, 1)))[1])
+        assert verdict.text.endswith(" Of these checkpoints (one training seed).")
+        (verdict,) = verdicts(compared(made(drawn(means, 2)))[1])
+        assert "checkpoints" not in verdict.text
+
+
+def test_a_p_value_is_not_rounded_to_the_other_side_of_five_percent() -> None:
+    for p_value, text in (
+        (0.04962, "0.0496"),
+        (0.0499999, "0.0499999"),
+        (0.0503, "0.05"),
+        (0.05, "0.05"),
+        (0.0312, "0.031"),
+        (1.0, "1"),
+        (2e-5, "< 0.0001"),
+    ):
+        assert p_text(p_value) == text
+
+
+def test_no_detectable_difference_and_no_margin_is_rounded_to_zero() -> None:
+    small = {cell: 1e-3 * of_cell for cell, of_cell in drawn(MEANS, 3).items()}
+    _, comparisons = compared(made(small))
+    (verdict,), (finding,) = verdicts(comparisons), comparisons.findings
+    assert " 0.00 " not in verdict.text
+    assert "difference of 0.00 " not in finding.text
+    table = comparison_tables(comparisons)["Smallest detectable differences"]
+    assert "0.00" not in [cell.text for cell in table.groups[0].rows[0]]

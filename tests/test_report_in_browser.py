@@ -112,6 +112,8 @@ def test_scores_are_drawn_against_costs_by_choice(chrome: Chrome, made: Made) ->
     choices[2].select_by_visible_text("own")
     titles = [title.text for title in figure.find_elements(By.CSS_SELECTOR, "svg.chart > text")]
     assert "seconds, own" in titles
+    shown = figure.find_element(By.CSS_SELECTOR, "p.note").text
+    assert shown == "Shown: KL to teacher ↓ (heldout, nats/token) against seconds, own."
     point = figure.find_element(By.CSS_SELECTOR, "svg.chart g")
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(chrome).move_to_element(point).perform()

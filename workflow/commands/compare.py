@@ -102,7 +102,7 @@ def _show_rows(
 
 def _row(change: Change) -> tuple[str, ...]:
     form = change.measure.format
-    low, high = form(change.interval.low), form(change.interval.high)
+    low, high = map(change.measure.format_end, (change.interval.low, change.interval.high))
     cell = f"{change.teacher} {change.student} {change.method}"
     numbers = form(change.before), form(change.after), form(change.difference)
     return cell, *numbers, f"{low} to {high}"

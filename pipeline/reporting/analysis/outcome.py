@@ -43,7 +43,7 @@ def outcome(comparisons: Comparisons) -> Outcome:
         "measures": [measure.heading for measure in measures],
         "pairs": [
             {
-                "pair": f"{pair.teacher} → {pair.student}",
+                "pair": pair.short_title,
                 "best": [_best(comparisons, pair, measure) for measure in measures],
             }
             for pair in results.pairs

@@ -93,7 +93,7 @@ def _compared(
 def _detectable_in_words(measure: Measure, smallest: MinimumDetectableDifference) -> str:
     if smallest.after_holm > measure.metric.largest_difference:
         return "no difference within its scale would be detected in 4 of 5 such experiments"
-    size = measure.metric.with_unit(measure.format(smallest.after_holm))
+    size = measure.metric.with_unit(measure.format_end(smallest.after_holm))
     return f"a true difference of {size} would be detected in 4 of 5 such experiments"
 
 

@@ -1,5 +1,9 @@
 """Numbers and names as texts for people."""
 
+from pipeline.statistics.tests import ALPHA
+
+ALL_DIGITS = 17  # that a number may have
+
 
 def amount(number: float) -> str:
     """A count with at most three digits: 512, 1.5k, 124M."""
@@ -35,8 +39,14 @@ def tenths(share: float) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """A p-value with two digits, and a bound where it is tiny."""
-    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+    """A p-value with two digits, more where they would put it on the other side of 5 %.
+
+    A bound where it is tiny.
+    """
+    if p_value < 1e-4:
+        return "< 0.0001"
+    texts = (f"{p_value:.{digits}g}" for digits in range(2, ALL_DIGITS + 1))
+    return next(text for text in texts if (float(text) < ALPHA) == (p_value < ALPHA))
 
 
 def counted(number: int, thing: str) -> str:

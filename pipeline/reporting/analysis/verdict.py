@@ -10,6 +10,7 @@ from pipeline.reporting.analysis.scores import Pair, Row
 from pipeline.reporting.analysis.standings import ranking
 
 NAMED = 3  # methods that a verdict names
+OF_CHECKPOINTS = "Of these checkpoints (one training seed)."
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,11 @@ def verdicts(comparisons: Comparisons) -> list[Verdict]:
 
 def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) -> Verdict:
     differences = chain.from_iterable(comparisons.differences[pair, measure] for pair in pairs)
+    is_single = all(comparisons.detectable[pair, measure].seed_count == 1 for pair in pairs)
+    scope = f" {OF_CHECKPOINTS}" if is_single else ""
     if not any(difference.significantly_different for difference in differences):
-        return Verdict(measure, "No significant differences", f"({_power(measure, comparisons)}).")
+        power = f"({_power(measure, comparisons)}).{scope}"
+        return Verdict(measure, "No significant differences", power)
     leaders = [
         [row.label for row in not_worse_than_best(comparisons, pair, measure)] for pair in pairs
     ]
@@ -53,7 +57,7 @@ def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) 
         reason += f"; {runners_up}"
     margin = _margin(measure, best[0], pairs, comparisons)
     margin = margin and f" {best[0] if len(best) > 1 else 'It'} {margin}"
-    return Verdict(measure, _listed(best), f"{reason}.{margin}")
+    return Verdict(measure, _listed(best), f"{reason}.{margin}{scope}")
 
 
 def not_worse_than_best(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Row]:
@@ -102,7 +106,7 @@ def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Co
     values = sorted((difference.value for difference in differences), key=abs)
     if len({value > 0 for value in values}) != 1:
         return ""
-    ends = dict.fromkeys(measure.format(abs(value)) for value in (values[0], values[-1]))
+    ends = dict.fromkeys(measure.format_end(abs(value)) for value in (values[0], values[-1]))
     side = "above" if values[0] > 0 else "below"
     surely = sum(difference.significantly_different for difference in differences)
     where = f" in {_of_pairs(surely, len(pairs))}" if len(pairs) > 1 else ""
@@ -117,4 +121,4 @@ def _power(measure: Measure, comparisons: Comparisons) -> str:
     smallest = max(least.after_holm for (_, other), least in detectable if other == measure)
     if smallest > measure.metric.largest_difference:
         return "80 % power for no difference that its scale allows"
-    return f"80 % power for differences of {measure.metric.with_unit(measure.format(smallest))}"
+    return f"80 % power for differences of {measure.metric.with_unit(measure.format_end(smallest))}"

@@ -130,7 +130,7 @@ def _groups(results: Results) -> dict[str, Sequence[Pair]]:
     ]
     if len(pairs) > shown and len(complete) > 1:
         return {f"mean of {len(complete)} pairs": complete}
-    return {f"{pair.teacher} → {pair.student}": [pair] for pair in pairs[:shown]}
+    return {pair.short_title: [pair] for pair in pairs[:shown]}
 
 
 def _means(results: Results, pair: Pair, measure: Measure) -> dict[str, float]:

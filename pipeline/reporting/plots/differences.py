@@ -17,7 +17,8 @@ MOST_LINES = 60  # of a panel
 MOST_ON_PARTS = 8  # methods whose differences on parts are drawn
 FILLED = (
     "with 95 % intervals that are corrected for all comparisons of a measure. Filled: significant "
-    "after Holm. The shaded side is the better one."
+    "after Holm. The shaded side is the better one; an arrow marks an interval that exceeds the "
+    "axis."
 )
 
 

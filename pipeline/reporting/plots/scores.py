@@ -41,7 +41,8 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
         "scores_by_method",
         "Scores by method",
         "Means with 95 % intervals over seeds and items (items alone where there is one seed), "
-        f"sorted by {results.ranked_measures[0].heading if estimates else ''}. On the upper edge: "
+        f"sorted by {results.ranked_measures[0].heading if estimates else ''}; an arrow marks one "
+        "that exceeds the axis. On the upper edge: "
         "the teacher and the student's start, where they are within the axis.",
         estimates,
         numbered_styles(students.values()) if several else styles_of(results),

@@ -190,7 +190,7 @@ def _possible(measure: Measure, difference: float) -> float:
 
 def _size(measure: Measure, difference: float) -> Cell:
     possible = _possible(measure, difference)
-    return text_cell("none") if math.isnan(possible) else number_cell(possible, measure.format)
+    return text_cell("none") if math.isnan(possible) else number_cell(possible, measure.format_end)
 
 
 def teacher_size_table(comparisons: Comparisons) -> Table | None:

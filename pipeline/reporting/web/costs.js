@@ -13,6 +13,7 @@
     const { measures, units, accounts, methods, pairs } = JSON.parse(source.textContent);
     const hidden = new Set();
     const tip = make("output", { class: "tip", hidden: true });
+    const chosen = make("p", { class: "note" });
     const panels = make("div", { class: "panels" });
     const chooser = (name, choices) => {
       const select = make("select", { change: () => drawAll() });
@@ -126,6 +127,10 @@
       const shown = place < 0 ? pairs : [pairs[place]];
       tip.hidden = true;
       panels.replaceChildren(...shown.map(panel), tip);
+      // the caption is that of the figure in the files
+      const { title, detail } = measures[measure.select.selectedIndex];
+      const cost = `${units[unit.select.selectedIndex]}, ${accounts[account.select.selectedIndex]}`;
+      chosen.textContent = `Shown: ${title} (${detail}) against ${cost}.`;
     };
 
     if (pairs.length < 2) pair.label.hidden = true;
@@ -133,6 +138,7 @@
     figure.querySelector(".scroll").replaceWith(
       make("div", { class: "controls" }, ...controls),
       panels,
+      chosen,
       make("div", { class: "controls legend", role: "group", "aria-label": "Methods shown" }, ...buttons),
     );
     drawAll();
