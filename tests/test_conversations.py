@@ -6,6 +6,7 @@ What is expected comes from `apply_chat_template` itself, with and without its g
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 import torch
 from small_tables import Row, files, gathered, jsonl
 from tiny import llama
+from transformers.utils.chat_template_utils import render_jinja_template
 from word_pieces import BEGIN, END, TURN, byte_level
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data import conversations
 from pipeline.data.batch import Text, collate, read_texts
-from pipeline.data.chat_encoding import ChatEncoder
+from pipeline.data.chat_encoding import ChatEncoder, with_fixed_date
 from pipeline.data.conversations import Conversation
 from pipeline.data.encoding import Pair
 from pipeline.data.examples import assign_ids, conversation_of, example_columns
@@ -215,6 +217,32 @@ def test_special_tokens_in_a_message_are_text_and_counted():
     assert kept.counted["special_texts"] == [END]
 
 
+DATED = (  # as Llama 3 writes it, and within a macro
+    "{%- if date_string is not defined and strftime_now is defined %}"
+    "{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
+    "{%- macro head() %}{{ strftime_now('%Y-%m-%d, %A %-d %B') }}{% endmacro %}"
+    "{{ date_string }}, {{ head() }}\n"
+)
+
+
+@ANY
+def test_a_template_that_writes_today_s_date_gives_the_same_text_on_every_day(source: str):
+    messages = dialogue("sea?", "one two", "why", "map")
+    always = pair(messages, "26 Jul 2024, 2024-07-26, Friday 26 July\n" + source)
+    assert pair(messages, DATED + source) == always
+    own = pair(messages, DATED + source, kwargs={"date_string": "1 May"})
+    assert own == pair(messages, "1 May, 2024-07-26, Friday 26 July\n" + source)
+
+
+def test_a_fixed_date_has_every_form_that_a_template_asks_for():
+    day = date(2024, 7, 26)
+    for form in ("%d.%m.%y", "%B %d, %Y", "%H:%M:%S", "%a %j %U %W %w %u %p %I", "none", "100%"):
+        source = f"{{{{ strftime_now({form!r}) }}}}"
+        text = render_jinja_template([dialogue("a")], chat_template=with_fixed_date(source))[0][0]
+        assert text == day.strftime(form)
+    assert with_fixed_date(CHATML) == CHATML
+
+
 def test_keyword_arguments_and_tools_reach_the_template():
     source = "{{ tone }}{% for tool in tools %}{{ tool.name }}{% endfor %}" + CHATML
     template = ChatTemplate(text=source, kwargs={"tone": "kind "})
@@ -347,7 +375,7 @@ def test_columns_of_parquet_tell_no_conversation_what_only_others_hold(tmp_path:
         schema = {"type": "object", "properties": {name: {"type": "string"}}}
         call = {"name": f"of_{name}", "arguments": {name: f"{number}"}}
         asking = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
-        turns = [*said(f"what {name}?"), asking, {"role": "tool", "content": "1"}]
+        turns = [*dialogue(f"what {name}?"), asking, {"role": "tool", "content": "1"}]
         answer = {"role": "assistant", "content": f"one {name}"}
         tool = {"function": {"name": f"of_{name}", "parameters": schema}}
         rows.append({"messages": [*turns, answer], "tools": [tool]})
@@ -365,7 +393,7 @@ def test_columns_of_parquet_tell_no_conversation_what_only_others_hold(tmp_path:
 
 def test_a_null_that_a_line_of_json_holds_is_kept(tmp_path: Path):
     tool = {"name": "look", "parameters": {"depth": {"default": None}}}
-    path = jsonl(tmp_path / "a.jsonl", [{"messages": said("one", "two"), "tools": [tool]}])
+    path = jsonl(tmp_path / "a.jsonl", [{"messages": dialogue("one", "two"), "tools": [tool]}])
     (row,) = read_rows(Path(path))
     chat = conversations.of_row(row.own_values, None, "here:1")
     assert chat is not None

@@ -6,12 +6,14 @@ begins where the prompt for it ends, and ends with the token that ends the turn.
 the text is told by the conversation up to it, and by the template's generation mask where it has
 one: both must agree.
 
-The text of a special token in a message is plain text.
+The text of a special token in a message is plain text. A template that writes today's date, as
+Llama 3's and SmolLM3's do, is told a fixed one: texts and prompts would differ from day to day.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -27,6 +29,8 @@ from pipeline.settings.data import ChatTemplate
 # Around the id of a special token whose text is in a message: Unicode keeps these out of any text.
 OPEN, CLOSE = "\ufdd2", "\ufdd3"
 SPECIAL = re.compile(f"{OPEN}(\\d+){CLOSE}")
+NOW, TODAY = "strftime_now", date(2024, 7, 26)  # the date that Llama 3's template has without it
+DIRECTIVES = ("-d", "-m", *"aAbBdHIjmMpSuUwWyY")  # of a date's format
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 SHOWN = 40  # characters of a text in an error message
 
@@ -186,13 +190,13 @@ class ChatEncoder:
 
     def _source(self, chat: Conversation) -> str:
         if self.template.text:
-            return self.template.text
+            return with_fixed_date(self.template.text)
         if not self.tokenizer.chat_template:
             raise ValueError(
                 "data.template = 'chat': this tokenizer has no chat template; name a file with "
                 "one, as `template: {chat: FILE.jinja}`, or write a text template"
             )
-        return self.tokenizer.get_chat_template(tools=list(chat.tools) or None)
+        return with_fixed_date(self.tokenizer.get_chat_template(tools=list(chat.tools) or None))
 
     def _protected(self, value: Any) -> Any:
         """A value in which the texts of special tokens are out of a tokenizer's sight."""
@@ -224,6 +228,14 @@ class ChatEncoder:
     def encoder(self) -> Encoder:
         """The tokenizer's encoder of text."""
         return Encoder(self.tokenizer)
+
+
+def with_fixed_date(source: str) -> str:
+    """A template whose today is always the same day."""
+    if NOW not in source:
+        return source
+    filled = "".join(f" | replace('%{each}', '{TODAY:%{each}}')" for each in DIRECTIVES)
+    return f"{{% macro {NOW}(format) %}}{{{{ format{filled} }}}}{{% endmacro +%}}{source}"
 
 
 def _shared(first: Sequence[object], second: Sequence[object]) -> int:
