@@ -34,6 +34,15 @@ def test_a_question_is_a_turn_of_the_user_and_the_model_is_asked_for_the_next(tm
         assert asked == f"<user>{plain}<assistant>calm "
 
 
+def test_a_question_has_the_same_date_on_every_day(tmp_path: Path):
+    folder = gathered(tmp_path / "kept", "arc_easy", lines(tmp_path / "test.jsonl", QUESTIONS))
+    dated = ChatTemplate(chat="mine.jinja", text=f"{{{{ strftime_now('%d %b %Y') }}}}{CHAT.text}")
+    for asked, on_a_day in zip(
+        contexts(folder, ChatTemplate(text=CHAT.text)), contexts(folder, dated), strict=True
+    ):
+        assert on_a_day == f"26 Jul 2024{asked}"
+
+
 def test_examples_are_turns_of_their_own(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
     both = LocalFiles(files={"evaluation": [str(path)], "train": [str(path)]})

@@ -13,6 +13,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.data.chat_encoding import with_fixed_date
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
@@ -75,7 +76,7 @@ class CheckpointLM(HFLM):
         variables: dict[str, Any] = {**self.chat.kwargs}  # of the template, as a user gives them
         text = self.tokenizer.apply_chat_template(
             chat_history,
-            chat_template=self.chat.text,
+            chat_template=with_fixed_date(self.chat.text),
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import Text, read_texts
-from pipeline.data.chat_encoding import with_fixed_date
 from pipeline.evaluation import (
     exposure_bias,
     heldout,
@@ -90,7 +89,7 @@ class Evaluator:
         if (chat := self.settings.chat) is None:
             return None
         text = chat.text or load_tokenizer(self.options.tokens).get_chat_template()
-        return chat.model_copy(update={"text": with_fixed_date(text)})
+        return chat.model_copy(update={"text": text})
 
     @cached_property
     def alignments(self) -> list[Alignment]:
