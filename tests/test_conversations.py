@@ -243,6 +243,16 @@ def test_a_fixed_date_has_every_form_that_a_template_asks_for():
     assert with_fixed_date(CHATML) == CHATML
 
 
+@ANY
+def test_an_answer_of_weight_0_is_read_and_not_trained_on(source: str):
+    turns = dialogue("sea?", "one two", "why", "map", "and", "sun")
+    whole = pair(turns, source)
+    assert len(whole.earlier) == 2
+    unweighted = pair([turns[0], turns[1] | {"weight": 0}, *turns[2:]], source)
+    assert unweighted == replace(whole, earlier=whole.earlier[1:])
+    assert pair([turns[0], turns[1] | {"weight": 1}, *turns[2:]], source) == whole
+
+
 def test_keyword_arguments_and_tools_reach_the_template():
     source = "{{ tone }}{% for tool in tools %}{{ tool.name }}{% endfor %}" + CHATML
     template = ChatTemplate(text=source, kwargs={"tone": "kind "})
@@ -442,6 +452,14 @@ BAD = {
     "an image": (
         turns(("user", [{"type": "text", "text": "a"}, {"type": "image", "text": None}])),
         "turn 1 has a part of type 'image'; only parts of text can be read",
+    ),
+    "a last answer of no weight": (
+        {"messages": [*dialogue("a"), {"role": "assistant", "content": "b", "weight": 0}]},
+        "the last turn has the weight 0",
+    ),
+    "half a weight": (
+        {"messages": [*dialogue("a"), {"role": "assistant", "content": "b", "weight": 0.5}]},
+        "turn 2 has the weight 0.5; allowed: 0, not trained on, or 1",
     ),
     "two system prompts": (
         turns(("system", "a"), ("user", "b"), ("assistant", "c")) | {"system": "d"},

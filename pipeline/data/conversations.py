@@ -14,6 +14,7 @@ from typing import Any
 Message = Mapping[str, Any]  # role and content, and what else a template may read: tool_calls, name
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+WEIGHT = "weight"  # of a turn, as OpenAI has it: one of 0 is not trained on, others are
 SPEAKERS = {"human": "user", "gpt": "assistant", "observation": "tool"}  # ShareGPT's names
 
 
@@ -27,10 +28,15 @@ class Conversation:
 
     @property
     def answers(self) -> list[int]:
-        """Places of the assistant's turns after the first one of the user: earlier ones greet."""
+        """Places of the assistant's turns after the first one of the user: earlier ones greet.
+
+        Those of weight 0 are left out.
+        """
         roles = [message["role"] for message in self.messages]
         asked = roles.index("user") if "user" in roles else len(roles)
-        return [place for place, role in enumerate(roles) if role == "assistant" and place > asked]
+        counting = [message.get(WEIGHT, 1) != 0 for message in self.messages]
+        places = range(asked + 1, len(roles))
+        return [place for place in places if roles[place] == "assistant" and counting[place]]
 
     @property
     def fault(self) -> str:
@@ -39,6 +45,8 @@ class Conversation:
             may_be_empty = message["role"] == "tool" or message.get("tool_calls")
             if not message["content"].strip() and not may_be_empty:
                 return f"turn {number}, of role {message['role']}, is empty"
+        if self.messages and self.messages[-1].get(WEIGHT, 1) == 0:
+            return "the last turn has the weight 0"
         if not self.answers:
             return "no turn of the assistant answers one of the user"
         last = self.messages[-1]
@@ -163,6 +171,8 @@ def _message(turn: object, place: str) -> Message:
     if role not in ROLES:
         allowed = ", ".join([*ROLES, *SPEAKERS])
         raise ValueError(f"{place} has the role {role!r}; allowed: {allowed}")
+    if (weight := turn.get(WEIGHT)) not in (None, 0, 1):
+        raise ValueError(f"{place} has the weight {weight!r:.40}; allowed: 0, not trained on, or 1")
     content = _text(turn.get("content", turn.get("value")), place)
     rest = {
         key: value
