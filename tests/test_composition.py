@@ -167,6 +167,9 @@ def test_a_composed_method_has_the_teacher_that_its_parts_need(keys: dict[str, A
             ["methods.row.temperature", "loss: {name: alm,", "policy: {name: mixed,"],
         ),
         ({"method": "skd", "loss": "top_k_kl", "top": 4}, ["methods.row.top", "speculative"]),
+        ({"method": "opd", "gold_weight": 0.5}, ["gold_weight = 0.5", "mixed", "allowed: 0"]),
+        ({"method": "skd", "gold_weight": 0.5}, ["gold_weight = 0.5", "speculative"]),
+        ({"method": "minillm", "gold_weight": 0.5}, ["gold_weight = 0.5", "teacher_mixed"]),
         ({"method": "opd", "temperature": 0}, ["temperature = 0", "opd", "above 0"]),
         ({"method": "kdrl", "temperature": 0}, ["temperature = 0", "kdrl", "above 0"]),
         ({"method": "kdrl", "text": "teacher"}, ["text = 'teacher'", "kdrl", "'gold'"]),
@@ -182,6 +185,11 @@ def test_a_row_that_can_not_be_is_refused_with_its_key_and_the_way_out(
         validate(tiny | {"methods": {"row": keys}, "grid": [{"seeds": [1]}]})
     (line,) = str(caught.value).splitlines()
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("method", ["gkd", "switch", "distillm", "distillm2", "forward_kl"])
+def test_cross_entropy_has_a_share_where_some_text_stays_as_it_was(method: str) -> None:
+    assert row(method=method, gold_weight=0.5).method.gold_weight == 0.5
 
 
 def test_a_name_that_two_parts_share_is_set_in_the_part_that_it_is_meant_of() -> None:

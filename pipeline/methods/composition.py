@@ -66,6 +66,7 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             allowed = ", ".join(components.names_with("data_policies", makes))
             yield f"policy = {policy!r}: {loss} compares {compared}; allowed: {allowed}"
     yield from _self_taught_faults(resolved.method)
+    yield from _gold_faults(resolved)
     if resolved.feature_settings.get("layers") == "uniform" and resolved.method.teacher == "cache":
         yield (
             "layers = 'uniform': a cache has the teacher's last layer alone; allowed: 'last', or "
@@ -101,6 +102,20 @@ def _sampling_faults(resolved: ResolvedMethod) -> Iterator[str]:
         yield (
             f"temperature = 0: {loss} is a policy gradient, in expectation over what is sampled, "
             "and greedy text isn't; allowed: a temperature above 0"
+        )
+
+
+def _gold_faults(resolved: ResolvedMethod) -> Iterator[str]:
+    """Where cross entropy has a share in the loss, and no text that it could be taken on."""
+    policy, settings = resolved.method.policy, resolved.policy_settings
+    known = _sampled_where(policy)
+    writes_all = known == () or settings.get("gold_share") == 0
+    if isinstance(known, tuple) and known:
+        writes_all |= settings[known[0]] == known[1]
+    if writes_all and (weight := resolved.method.gold_weight):
+        yield (
+            f"gold_weight = {weight}: cross entropy is taken on text as it was drawn, and policy = "
+            f"{policy!r} leaves none as it is set; allowed: 0"
         )
 
 
