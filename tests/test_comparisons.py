@@ -1,5 +1,6 @@
 """What the report claims of methods: from items to differences, letters, shares and words."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -395,3 +396,29 @@ def test_no_detectable_difference_and_no_margin_is_rounded_to_zero() -> None:
     assert "difference of 0.00 " not in finding.text
     table = comparison_tables(comparisons)["Smallest detectable differences"]
     assert "0.00" not in [cell.text for cell in table.groups[0].rows[0]]
+
+
+@pytest.mark.parametrize(("items", "single", "after_holm"), [(5, False, False), (8, True, False)])
+def test_one_seed_and_few_items_detect_nothing(items: int, single: bool, after_holm: bool) -> None:
+    """Sign flips give no less than 2 / 2⁵ = 0.0625 of five items, 2 / 2⁸ > 0.05 / 15 of eight."""
+    means = {**MEANS, "seqkd": 0.0, "reverse_kl": 0.0}
+    for metric in ("rouge_l", "nll_nats"):
+        _, comparisons = compared(made(drawn(means, 1, items=items), metric=metric))
+        (smallest,) = comparisons.detectable.values()
+        assert math.isfinite(smallest.single_test) is single
+        assert math.isfinite(smallest.after_holm) is after_holm
+        (finding,), (verdict,) = comparisons.findings, verdicts(comparisons)
+        assert "no difference within its scale" in finding.text
+        assert "80 % power for no difference" in verdict.text
+        table = comparison_tables(comparisons)["Smallest detectable differences"]
+        assert table.groups[0].rows[0][-1].text == "none"
+    _, more = compared(made(drawn(means, 2, items=items)))
+    assert all(math.isfinite(each.after_holm) for each in more.detectable.values())
+
+
+def test_the_margin_of_a_verdict_is_that_of_the_best_mean() -> None:
+    values = drawn({"plain": 0.0, "gkd": 0.2, "jsd": 0.5}, 1)
+    noise = np.random.default_rng(5).normal(size=ITEMS)
+    values[Cell("gkd", 1)] += 8 * (noise - noise.mean())  # not told from jsd, nor from plain
+    (verdict,) = verdicts(compared(made(values))[1])
+    assert verdict.text.startswith("jsd and gkd are among the best. jsd is 0.")

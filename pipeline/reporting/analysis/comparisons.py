@@ -1,5 +1,6 @@
 """All methods against each other: intervals, differences, letters and detectable differences."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,7 +24,7 @@ from pipeline.statistics import bootstrap
 from pipeline.statistics.items import influence_products
 from pipeline.statistics.letters import compact_letters
 from pipeline.statistics.power import min_detectable_difference
-from pipeline.statistics.tests import ALPHA
+from pipeline.statistics.tests import ALPHA, smallest_p_value
 
 Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
 Detectable = Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
@@ -120,8 +121,13 @@ def _without_copies(differences: Sequence[Difference]) -> list[Difference]:
 def _detectable(differences: Sequence[Difference], family_size: int) -> MinimumDetectableDifference:
     error = float(np.sqrt(np.median([difference.standard_error**2 for difference in differences])))
     degrees = float(np.median([difference.degrees_of_freedom for difference in differences]))
-    return MinimumDetectableDifference(
-        single_test=min_detectable_difference(error, degrees, ALPHA),
-        after_holm=min_detectable_difference(error, degrees, ALPHA / family_size),
-        seed_count=max(difference.seed_count for difference in differences),
-    )
+    seed_count = max(difference.seed_count for difference in differences)
+    items = max(difference.item_count for difference in differences)
+
+    def smallest(alpha: float) -> float:
+        """With one seed claims rest on sign flips, too, which few items make too few of."""
+        if seed_count == 1 and smallest_p_value(items) >= alpha:
+            return math.inf
+        return min_detectable_difference(error, degrees, alpha)
+
+    return MinimumDetectableDifference(smallest(ALPHA), smallest(ALPHA / family_size), seed_count)

@@ -131,7 +131,10 @@ class Contrast(Tested):
 
 @dataclass(frozen=True)
 class MinimumDetectableDifference:
-    """The smallest true difference that 80 % of experiments like this one would detect."""
+    """The smallest true difference that 80 % of experiments like this one would detect.
+
+    Infinite where none can be.
+    """
 
     single_test: float  # at 5 %, as if it were the only comparison
     after_holm: float  # as the least certain comparison of the family

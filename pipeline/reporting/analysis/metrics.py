@@ -35,6 +35,10 @@ class Metric:
         lowest, highest = self.bounds
         return highest - lowest
 
+    def is_possible(self, difference: float) -> bool:
+        """Whether the scale allows a difference; none is infinite."""
+        return math.isfinite(difference) and difference <= self.largest_difference
+
     def with_unit(self, difference: str) -> str:
         """The text of a difference with its unit, as a sentence has it."""
         unit = {"share": "", "0-100": "points", "%": "percentage points"}.get(self.unit, self.unit)

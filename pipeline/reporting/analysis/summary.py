@@ -39,7 +39,8 @@ def scope(results: Results) -> str:
 
 
 def _items_of(task: str, count: int) -> str:
-    return f"{count:,} held-out items" if task == "heldout" else f"{count:,} items of {task}"
+    items = f"item{'' if count == 1 else 's'}"
+    return f"{count:,} held-out {items}" if task == "heldout" else f"{count:,} {items} of {task}"
 
 
 def findings(
@@ -91,7 +92,7 @@ def _compared(
 
 
 def _detectable_in_words(measure: Measure, smallest: MinimumDetectableDifference) -> str:
-    if smallest.after_holm > measure.metric.largest_difference:
+    if not measure.metric.is_possible(smallest.after_holm):
         return "no difference within its scale would be detected in 4 of 5 such experiments"
     size = measure.metric.with_unit(measure.format_end(smallest.after_holm))
     return f"a true difference of {size} would be detected in 4 of 5 such experiments"

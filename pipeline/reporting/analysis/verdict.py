@@ -1,5 +1,6 @@
 """What came out, in a sentence for each primary measure: who is best, by how much, how surely."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -49,7 +50,9 @@ def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) 
     ]
     labels = comparisons.results.labels
     wins = {label: sum(label in group for group in leaders) for label in labels}
+    first = Counter(group[0] for group in leaders)  # the best mean of a pair
     best = [label for label, count in wins.items() if count == max(wins.values())]
+    best.sort(key=lambda label: -first[label])
     alone = sum(group == best[:1] for group in leaders) if len(best) == 1 else 0
     verb = "is" if len(best) == 1 else "are"
     reason = f"{verb} {_among_the_best(wins[best[0]], len(pairs), alone)}"
@@ -119,6 +122,6 @@ def _power(measure: Measure, comparisons: Comparisons) -> str:
     """The difference that the least certain pair would have detected."""
     detectable = comparisons.detectable.items()
     smallest = max(least.after_holm for (_, other), least in detectable if other == measure)
-    if smallest > measure.metric.largest_difference:
+    if not measure.metric.is_possible(smallest):
         return "80 % power for no difference that its scale allows"
     return f"80 % power for differences of {measure.metric.with_unit(measure.format_end(smallest))}"

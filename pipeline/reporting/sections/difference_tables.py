@@ -41,7 +41,8 @@ ABOUT_DETECTABLE = (
     "The smallest true difference between two methods that a grid like this one detects with 80 % "
     "power (two-sided, 5 %), for the median standard error of each teacher's and student's "
     "comparisons: of a single test, and after Holm, as the least certain comparison of the family. "
-    "With one seed, between checkpoints. None: larger than the scale."
+    "With one seed, between checkpoints. None: larger than the scale, or so few items and one seed "
+    "that no test of them can be significant."
 )
 ABOUT_TEACHER_SIZES = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
@@ -185,7 +186,7 @@ def detectable_table(comparisons: Comparisons) -> Table | None:
 
 def _possible(measure: Measure, difference: float) -> float:
     """A detectable difference; NaN for one beyond the scale, which is none."""
-    return difference if difference <= measure.metric.largest_difference else math.nan
+    return difference if measure.metric.is_possible(difference) else math.nan
 
 
 def _size(measure: Measure, difference: float) -> Cell:
