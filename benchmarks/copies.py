@@ -11,13 +11,13 @@ SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 
 
 def copy_project(folder: Path) -> None:
-    """The project's sources into a folder, but for what is there already."""
+    """The project's sources into a folder, with their bytecode, but for what is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SOURCES:
-        source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
+        source = ROOT / name
         if (folder / name).exists():
             continue
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=ignored)
+            shutil.copytree(source, folder / name)
         else:
             shutil.copy(source, folder / name)

@@ -1,5 +1,7 @@
 """What several tests share: a copy of the project, a tiny experiment, and its finished chain."""
 
+import compileall
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from pretend_runtime import pretended
 from reports import ONE_SEED, SMALL, Made, make
 from slurm_cluster import Cluster
 from slurm_snakemake import PLUGIN
-from snaking import TINY, Copy, edited, fresh_copy, write_examples
+from snaking import ROOT, TINY, Copy, edited, fresh_copy, write_examples
 
 from workflow.grid.artifact import canonical
 
@@ -27,6 +29,15 @@ LONGEST = ("slurm", "chain", "faults", "chain_again", "ranks", "report", "graph_
 torch.set_num_threads(1)
 # models of one layer: on a GPU, starting it would take longer than all that they do
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# a copy's source that is edited twice in a second would have the bytecode of the first time
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def pytest_configure() -> None:
+    """Compiles the project once: each of some hundred processes would do it again."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for package in ("pipeline", "workflow"):
+            compileall.compile_dir(ROOT / package, quiet=1)
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +122,12 @@ def gpu() -> Iterator[Ledger]:
     """A GPU is pretended; gives what it notes."""
     with pretended() as ledger:
         yield ledger
+
+
+def pytest_collection_finish() -> None:
+    """Leaves all that is loaded by now, some million objects, out of garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

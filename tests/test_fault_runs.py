@@ -44,7 +44,7 @@ class Hit:
 def killed(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """The source of the project once more, without results."""
     folder = tmp_path_factory.mktemp("killed")
-    ignored = shutil.ignore_patterns("results", ".snakemake", "__pycache__")
+    ignored = shutil.ignore_patterns("results", ".snakemake")
     return Copy(Path(shutil.copytree(chain.folder, folder, ignore=ignored, dirs_exist_ok=True)))
 
 

@@ -139,7 +139,7 @@ BOTH_WAYS = {"both_ways": {"base": "hellinger"}}
 
 def extend(folder: Path, entries: str, references: str) -> Copy:
     """A copy of the project with its tests, further losses and a policy."""
-    ignored = shutil.ignore_patterns("__pycache__", "results", ".snakemake")
+    ignored = shutil.ignore_patterns("results", ".snakemake")
     for name in ("pipeline", "workflow", "benchmarks", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "Snakefile", "config.yaml"):

@@ -75,7 +75,7 @@ def run(folder: Path, line: str) -> str:
 @pytest.fixture
 def clone(project: Copy, tmp_path: Path) -> Path:
     """A copy of the project, with its tests."""
-    ignored = shutil.ignore_patterns("__pycache__", "results", ".snakemake")
+    ignored = shutil.ignore_patterns("results", ".snakemake")
     shutil.copytree(project.folder, tmp_path, ignore=ignored, dirs_exist_ok=True)
     for name in ("benchmarks", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
