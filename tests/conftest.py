@@ -125,7 +125,7 @@ def gpu() -> Iterator[Ledger]:
 
 
 def pytest_collection_finish() -> None:
-    """Leaves all that is loaded by now, some million objects, out of garbage collections."""
+    """Leaves all that is loaded by now out of garbage collections: it is there to stay."""
     gc.collect()
     gc.freeze()
 
