@@ -218,8 +218,8 @@ def in_one_text(texts: list[Text]) -> Text:
     return Text("conversation", prompt, last.response_ids, earlier=tuple(earlier))
 
 
-@pytest.mark.parametrize(("name", "settings"), [each for each in SUBJECTS if each != BY_INDEX])
-def test_what_a_later_answer_begins_with_says_nothing_of_an_earlier_one(
+@over_spans
+def test_each_answer_of_a_conversation_counts_as_a_text_of_its_own(
     name: str, settings: dict
 ) -> None:
     values = []

@@ -2,14 +2,14 @@
 
 N. Boizard, K. El Haddad, C. Hudelot, P. Colombo, 2024. Towards Cross-Tokenizer Distillation: the
 Universal Logit Distillation Loss for LLMs. arXiv:2402.12030; details from their repository
-(Nicolas-BZRD/llm-recipes): cross entropy + 1.5 ULD, positions of a text paired by their index, so
+(Nicolas-BZRD/llm-recipes): cross entropy + 1.5 ULD, positions of an answer paired by index, so
 that rows drift apart where tokens differ in length. `aligned` is ours: it pairs the rows in which
 spans begin, where both models have read the same text. It is blind to which token has which
 probability.
 
-Departure: a mean over the tokens of the step, where theirs is over the positions that a text has on
-both sides. On a sparse support all tokens beyond the top K - 1 are one value, which bounds the loss
-from below.
+Departure: a mean over the tokens of the step, where theirs is over the positions that an answer
+has on both sides. On a sparse support all tokens beyond the top K - 1 are one value, which bounds
+the loss from below.
 """
 
 from dataclasses import dataclass
@@ -42,23 +42,24 @@ class Loss:
         if self.aligned:
             pairs = _apart(teacher[spans.teacher_first], student[spans.student_first], spans)
             return spans.at_last_tokens(pairs)
-        rows, is_paired = _same_index(spans, tokens)
+        rows, is_paired = _same_index(spans)
         return _apart(teacher[rows], student, spans).where(is_paired, 0)
 
 
-def _same_index(
-    spans: Spans, tokens: TokenContext
-) -> tuple[Int[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
-    """The teacher's token of the same index in the text, and whether there is one."""
-    text = tokens.sequence - tokens.sequence[0]
-    teacher_text = text[spans.student_first][spans.of_teacher]
-    lengths = torch.zeros_like(tokens.lengths).index_add(
-        0, teacher_text, torch.ones_like(teacher_text)
+def _same_index(spans: Spans) -> tuple[Int[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
+    """The teacher's token of the same index in the answer, and whether there is one."""
+    if spans.ends_answer is None:  # both have the same tokens
+        return spans.of_student, torch.ones_like(spans.of_student, dtype=torch.bool)
+    answer = spans.ends_answer.cumsum(0) - spans.ends_answer.long()  # that each span is of
+    of_teacher, of_student = answer[spans.of_teacher], answer[spans.of_student]
+    teacher_counts, counts = (
+        torch.zeros_like(answer).index_add(0, side, torch.ones_like(side))
+        for side in (of_teacher, of_student)
     )
-    starts = tokens.lengths.cumsum(0) - tokens.lengths
-    index = torch.arange(len(text), device=text.device) - starts[text]
-    rows = (lengths.cumsum(0) - lengths)[text] + index
-    return rows.clamp(max=len(teacher_text) - 1), index < lengths[text]
+    index = torch.arange(len(of_student), device=answer.device)
+    index -= (counts.cumsum(0) - counts)[of_student]
+    rows = (teacher_counts.cumsum(0) - teacher_counts)[of_student] + index
+    return rows.clamp(max=len(of_teacher) - 1), index < teacher_counts[of_student]
 
 
 def _apart(teacher: Tensor, student: Tensor, spans: Spans) -> Float[Tensor, " rows"]:
