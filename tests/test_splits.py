@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from pipeline.data.conversations import Conversation
 from pipeline.data.examples import Example
 from pipeline.data.splits import (
     check_no_leaks,
@@ -80,6 +81,25 @@ def test_overlap_sees_questions_through_case_and_space_and_counts_instructions()
 
     assert shared.questions == [1]
     assert shared.instructions == 2
+
+
+def test_a_conversation_asks_as_often_as_it_is_answered() -> None:
+    def chat(*contents: str) -> Example:
+        roles = ("user", "assistant") * len(contents)
+        pairs = zip(roles, contents, strict=False)
+        turns = [{"role": role, "content": content} for role, content in pairs]
+        talk = Conversation(turns, [], "here")
+        return Example(talk.question, "", (contents[-1],), "toy", chat=talk.dumps())
+
+    train = [chat("Sea?", "Blue.", "Sky?", "Blue too.", "Why?", "Light."), example("Sun?")]
+    test = [
+        chat("sea?", "Blue."),  # a part of the conversation
+        chat("Sky?", "Blue."),  # asked there behind another question
+        chat("Sea?", "Blue.", "Sky?", "Grey."),
+        chat("Moon?", "Grey."),
+        chat("Sun?", "Hot.", "Moon?", "Cold."),  # its first answer counts, too
+    ]
+    assert overlap(test, train).questions == [0, 2, 4]
 
 
 @pytest.mark.parametrize(

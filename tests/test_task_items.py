@@ -174,6 +174,32 @@ def test_what_a_task_shares_with_training_is_found():
     )
 
 
+def test_a_task_s_question_is_found_in_conversations_with_a_system_prompt(tmp_path: Path):
+    def row(*turns: str) -> dict[str, Any]:
+        roles = ("system", "user", "assistant", "user", "assistant")
+        pairs = zip(roles, turns, strict=False)
+        return {"messages": [{"role": role, "content": content} for role, content in pairs]}
+
+    rows = [
+        *(row("Be brief.", f"Where is {place}?", "There.") for place in ("Rome", "Oslo", "Bonn")),
+        row("Be kind.", "Hello!", "Hi.", "What is the capital of France?", "Paris."),
+    ]
+    source = {"source": "files", "train": str(lines(tmp_path / "train.jsonl", rows))}
+    held_out = {
+        key: str(lines(tmp_path / f"{key}.jsonl", rows[:1])) for key in ("validation", "test")
+    }
+    settings = {"template": {"chat": "tokenizer"}, "examples": source | held_out}
+    job = job_file(tmp_path / "job.json", "data", settings, "x")
+    run_stage("prepare_data", job=job, out=tmp_path / "data")
+    train = instruction_items.read_split(tmp_path / "data", "train")
+    asked = [
+        Example(question, "", ("Yes.",), "here")
+        for question in ("what is the capital of France?", "Hello!", "Be kind.", "Paris.", "Where?")
+    ]
+    shared = contaminated_examples(["v", "w", "x", "y", "z"], asked, train)
+    assert shared.questions == ("v", "w")
+
+
 @pytest.mark.parametrize(
     "other",
     [

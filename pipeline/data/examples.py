@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import index
 from typing import SupportsIndex, overload
 
@@ -74,6 +74,23 @@ def normalise(text: str) -> str:
 def dedup_key(example: Example) -> tuple[str, str]:
     """The key that examples with the same question share."""
     return normalise(example.instruction), normalise(example.input)
+
+
+def question_keys(example: Example) -> list[tuple[str, str]]:
+    """The same of all questions that an example answers: of a conversation, one for each answer."""
+    if not example.chat:
+        return [dedup_key(example)]
+    chat = conversations.loads(example.chat, example.location)
+    parts = (replace(chat, messages=chat.messages[: place + 1]) for place in chat.answers)
+    return [(normalise(part.question), "") for part in parts]
+
+
+def user_turns(example: Example) -> list[str]:
+    """What a user says in an example, normalised: the turns of a conversation, in their order."""
+    if not example.chat:
+        return [normalise(f"{example.instruction} {example.input}")]
+    messages = conversations.loads(example.chat, example.location).messages
+    return [normalise(each["content"]) for each in messages if each["role"] == "user"]
 
 
 def prompt_pieces(instruction: str, input: str, template: Template) -> list[Piece]:

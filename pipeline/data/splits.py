@@ -11,7 +11,7 @@ from heapq import nsmallest
 from itertools import groupby
 from typing import TypeVar
 
-from pipeline.data.examples import Example, dedup_key, normalise
+from pipeline.data.examples import Example, dedup_key, normalise, question_keys
 from pipeline.data.stored_examples import StoredExamples
 
 NEAR_IDENTICAL_PERCENT = 80  # of the distinct words of two texts together, those in both
@@ -171,20 +171,21 @@ def _alike(words: frozenset[str], other: frozenset[str]) -> bool:
 class Overlap:
     """The overlap of a held-out split with training, ignoring case and white space."""
 
-    questions: list[int]  # places of the examples that ask, with the same input, what training does
+    # places of the examples that ask, with the same input, what training does; a conversation asks
+    # as often as it is answered
+    questions: list[int]
     instructions: int  # distinct ones of the split that training gives too, with whatever input
 
 
 def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
     """The overlap of `held_out` with `train`."""
-    questions = [digest(*dedup_key(example)) for example in held_out]
+    questions = [{digest(*key) for key in question_keys(example)} for example in held_out]
     instructions = {digest(normalise(example.instruction)) for example in held_out}
     # intersections with what is read one by one: of a large training set nothing is kept
-    shared = set(questions).intersection(digest(*dedup_key(example)) for example in train)
+    asked = (digest(*key) for example in train for key in question_keys(example))
+    shared = set().union(*questions).intersection(asked)
     known = instructions.intersection(digest(normalise(each.instruction)) for each in train)
-    return Overlap(
-        [index for index, question in enumerate(questions) if question in shared], len(known)
-    )
+    return Overlap([index for index, keys in enumerate(questions) if keys & shared], len(known))
 
 
 def check_no_leaks(splits: Mapping[str, Sequence[Example]]) -> None:

@@ -1,14 +1,15 @@
 """Overlap of a task with the training split: questions, instructions, and 13-grams of words.
 
 T. Brown et al., 2020, arXiv:2005.14165, appendix C, compare test sets with training text by
-13-grams. Case and punctuation don't count.
+13-grams. Case and punctuation don't count. A conversation asks what its user says in any turn,
+whatever its system prompt.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.data.examples import Example, normalise
+from pipeline.data.examples import Example, normalise, user_turns
 from pipeline.data.splits import overlap
 
 N = 13  # words of an n-gram
@@ -42,12 +43,17 @@ def contaminated_examples(
     ids: Sequence[str], examples: Sequence[Example], train: Sequence[Example]
 ) -> Contamination:
     """The overlap of instruction items with the training examples."""
+    overlapping = set(overlap(examples, train).questions)
+    turns = [user_turns(example)[-1] for example in examples]
+    repeated = set(turns).intersection(turn for each in train for turn in user_turns(each))
     asked = {normalise(example.instruction) for example in examples}
     known = asked.intersection(normalise(example.instruction) for example in train)
     pairs = zip(ids, examples, strict=True)
     texts = [[example.instruction, example.input, *example.responses] for example in examples]
     return Contamination(
-        questions=tuple(ids[index] for index in overlap(examples, train).questions),
+        questions=tuple(
+            id for index, id in enumerate(ids) if index in overlapping or turns[index] in repeated
+        ),
         instructions=tuple(id for id, item in pairs if normalise(item.instruction) in known),
         ngrams=contaminated_texts(ids, texts, train),
     )

@@ -104,7 +104,13 @@ def read_split(data: Path, split: str) -> StoredExamples:
     """The examples of a split of a data artifact, on disk."""
     batches = schemas.read_batches(data / f"{split}.parquet", schemas.EXAMPLES)
     return stored(
-        Example(row["instruction"], row["input"], tuple(row["responses"]), row["source"])
+        Example(
+            row["instruction"],
+            row["input"],
+            tuple(row["responses"]),
+            row["source"],
+            chat=row.get("chat") or "",
+        )
         for batch in batches
         for row in batch.to_pylist()
     )
