@@ -98,8 +98,9 @@ def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
         "gap_closed",
         "Share of the gap closed",
         f"0 % is {comparisons.gap_baseline}, 100 % the teacher. Bars are 95 % intervals over seeds "
-        "and items (items alone where there is one seed); an arrow marks one that exceeds the "
-        "axis. Empty: the teacher is not significantly better.",
+        "and items (items alone where there is one seed), of each share alone: one may exclude "
+        "zero where the difference is not significant after Holm. An arrow marks one that exceeds "
+        "the axis. Empty: the teacher is not significantly better.",
         estimates,
         styles_of(results),
         results.labels,
