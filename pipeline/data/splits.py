@@ -77,7 +77,8 @@ def hold_out(
 ) -> dict[str, list[int]]:
     """Places in `train` of splits of `counts` examples, and of the rest as split train.
 
-    They are drawn, and no question is in two of them.
+    They are drawn, and no question is in two of them. That of a conversation is all that comes
+    before its last answer: rows that begin alike are counted in the data's card.
 
     Raises:
         ValueError: if nothing would be left in train, or copies of a question make the counts
