@@ -6,9 +6,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from comparing import MEANS, RECIPES, SETTINGS, compared, sized
 from drawn_texts import faults
 from made_up import Cell, drawn, made
-from test_comparisons import MEANS, RECIPES, SETTINGS, compared, sized
 
 from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.changes import teacher_size_effects

@@ -1,8 +1,8 @@
 """The report names what can't be concluded from it, and what of the data was left out."""
 
 import pytest
+from comparing import MEANS, compared
 from made_up import Cell, drawn, made
-from test_comparisons import MEANS, compared
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis.limits import (

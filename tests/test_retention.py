@@ -4,9 +4,9 @@ from contextlib import chdir
 
 import numpy as np
 import pytest
+from comparing import SETTINGS
 from made_up import Cell, drawn, made
 from snaking import ROOT
-from test_comparisons import SETTINGS
 
 from pipeline.reporting.analysis.changes import own_tasks
 from pipeline.reporting.analysis.comparisons import compare

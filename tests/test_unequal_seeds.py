@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
+from comparing import PAIR, SETTINGS, compared, letters_of
 from made_up import Cell, drawn, made
-from test_comparisons import PAIR, SETTINGS, compared, letters_of
 
 from pipeline.artifacts.artifact import Job
 from pipeline.reporting.analysis.comparisons import compare
