@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 from annotations import unchecked
+from foreign_teachers import aligned_run
 from gang import on_ranks
 from players import CPU, Setup, schooled, teacher_texts, texts
 from runs_on_ranks import (
@@ -26,7 +27,6 @@ from runs_on_ranks import (
     to_end,
     trained,
 )
-from test_cross_tokenizer import aligned_run
 from test_several_teachers import combined
 from torch import Tensor
 

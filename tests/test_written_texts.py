@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from test_cross_tokenizer import Aligned, foreign_teacher, texts
+from foreign_teachers import Aligned, foreign_teacher, texts
 from tokenizer_pairs import byte_level_bpe, hard_texts, unigram
 
 from pipeline.data.batch import Text
