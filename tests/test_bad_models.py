@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import refusal
 from snaking import TINY, edited, saved_model
-from test_bad_input import refusal
 
 from pipeline.models.foreign_files import family_faults
 from pipeline.models.other_tokenizer import row_faults

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refusal
 from snaking import edited, saved_model
-from test_bad_input import refusal
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from refusals import refusal
 from snaking import edited
-from test_bad_input import refusal
 
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
