@@ -60,6 +60,7 @@ def test_the_whole_world_is_one_that_both_vocabularies_write() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("exact_scores")
 def test_exact_scores_lead_to_the_teacher(measured: dict[str, tuple[float, float]]) -> None:
     start = exact_scores.kl_to_teacher(exact_scores.untrained())
     assert start > 1
@@ -68,6 +69,7 @@ def test_exact_scores_lead_to_the_teacher(measured: dict[str, tuple[float, float
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("exact_scores")
 def test_likelihoods_of_spans_come_nearer_than_rows_and_sorted_rows_lead_away(
     measured: dict[str, tuple[float, float]],
 ) -> None:
@@ -79,6 +81,7 @@ def test_likelihoods_of_spans_come_nearer_than_rows_and_sorted_rows_lead_away(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("exact_scores")
 def test_the_documented_table_is_what_the_command_prints(
     measured: dict[str, tuple[float, float]],
 ) -> None:

@@ -17,7 +17,8 @@ from snaking import ROOT, Copy, edited
 
 from workflow.config.validate import ConfigError, validate
 
-pytestmark = pytest.mark.slow
+# one worker makes the copy and tests the new losses in it, for all that look at the outcome
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("new_loss")]
 
 LOSS = '''"""Squared Hellinger distance.
 
