@@ -13,6 +13,7 @@ from stage_commands import LONG
 
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
+from pipeline.runtime.diverged import Diverged
 from pipeline.training import checkpoint
 from pipeline.training.batches import prefetch
 from pipeline.training.compile import is_worth_compiling, try_compile
@@ -93,6 +94,13 @@ def test_a_teacher_without_numbers_is_the_one_that_is_blamed(method: str) -> Non
     state = initial_state(made)
     with pytest.raises(ValueError, match="the live teacher's logits are not finite at"):
         list(train(made, state))
+
+
+@pytest.mark.parametrize(("method", "keys"), [("sdft", "rate may"), ("ikd", "adapter_rate may")])
+def test_a_teacher_that_follows_its_student_is_not_blamed_for_it(method: str, keys: str) -> None:
+    made = run(Setup(method, steps=4, learning_rate=1e30))
+    with pytest.raises(Diverged, match=keys):
+        list(train(made, initial_state(made)))
 
 
 @pytest.mark.usefixtures("traceable")

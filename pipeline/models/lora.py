@@ -26,6 +26,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pipeline.models.lora_targets import fault_of, last_parts, matched
 from pipeline.models.trainable import sum_gradients
+from pipeline.runtime.diverged import Diverged
 from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.training import Lora
@@ -151,7 +152,7 @@ class LoraOptimizer:
     def step(self, step: int, ranks: Ranks = ALONE) -> None:
         """A step along the gradients that the adapters hold, those of all ranks together.
 
-        Raises: ValueError if those of the step before were not finite: a GPU isn't waited for.
+        Raises: Diverged if those of the step before were not finite: a GPU isn't waited for.
         """
         self.check_finite()
         sum_gradients(self.weights, ranks)
@@ -163,18 +164,18 @@ class LoraOptimizer:
         self.adamw.zero_grad(set_to_none=True)
 
     def check_finite(self) -> None:
-        """Raises ValueError if the gradients of the last step were not finite."""
+        """Raises Diverged if the gradients of the last step were not finite."""
         if self.pending is None:
             return
         (step, scalars), self.pending = self.pending, None
         if not scalars.read()[0]:
-            raise ValueError(
+            raise Diverged(
                 f"the teacher's gradient is not finite at step {step + 1}; "
                 "a lower adapter_rate may help"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later process needs to resume. Raises ValueError as `check_finite`."""
+        """Everything that a later process needs to resume. Raises Diverged as `check_finite`."""
         self.check_finite()
         weights = [weight.detach() for weight in self.weights]
         return {"weights": weights, "optimizer": self.adamw.state_dict()}

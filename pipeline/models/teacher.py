@@ -77,7 +77,7 @@ class LiveTeacher:
                 raise ValueError(
                     f"the live teacher's logits are not finite at step {step + 1}, on "
                     f"{text.example_id}: the teacher is broken, not the student; train it again or "
-                    "take another one, or lower adapter_rate if it learns too"
+                    "take another one"
                 )
 
     def count(self) -> ModelCounter:

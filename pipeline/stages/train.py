@@ -20,6 +20,7 @@ from pipeline.models.sharding import is_sharded, to_first_rank
 from pipeline.models.trainable import load_learned_state
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
+from pipeline.runtime.diverged import Diverged
 from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import STOPPED
 from pipeline.runtime.ranks import join, leave
@@ -34,7 +35,7 @@ from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import train
 from pipeline.training.metrics import flush_metrics
 from pipeline.training.selection import selection_card
-from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
+from pipeline.training.state import TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
 

@@ -93,7 +93,8 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     run.ranks.sum_in_place([loss_nats, *means])
     scalars = AsyncScalars([loss_nats, norm, *means])
     if run.needs_synchronous_metrics:
-        loss_value, *_ = read_finite(scalars, state.step, batch.texts, run.teacher)
+        teacher = run.teacher_as_it_came(state.step)
+        loss_value, *_ = read_finite(scalars, state.step, batch.texts, teacher, run.rate_keys)
         if isinstance(run.loss, AdaptiveLoss):
             progress = state.step / run.steps
             state.loss = run.loss.update_state(state.loss, loss_value, progress)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from pipeline.data.batch import Text
 from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.diverged import Diverged
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training import agreement
 from pipeline.training.batches import StepBatch
 from pipeline.training.checkpoint_selection import Validation
 from pipeline.training.rewards import mean_reward
-from pipeline.training.state import Diverged, TrainingState
+from pipeline.training.state import TrainingState
 from pipeline.training.step_log import Row
 
 
@@ -30,9 +31,16 @@ def flush_metrics(state: TrainingState) -> None:
 
 
 def read_finite(
-    scalars: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
+    scalars: AsyncScalars,
+    step: int,
+    texts: Sequence[Text],
+    teacher: Teacher | None,
+    rate_keys: str = "training.learning_rate",
 ) -> list[float]:
-    """Loss, gradient norm and what else was measured; Diverged unless the first two are finite."""
+    """Loss, gradient norm and what else was measured; Diverged unless the first two are finite.
+
+    Raises ValueError where the fault is the teacher's.
+    """
     numbers = scalars.read()
     loss_nats, norm, *_ = numbers
     if math.isfinite(loss_nats) and math.isfinite(norm):
@@ -44,7 +52,7 @@ def read_finite(
     fault = f"gradient norm is {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
     raise Diverged(
         f"the {fault} at step {step + 1}, on the batch of {examples}{more}; "
-        "a lower training.learning_rate may help"
+        f"a lower {rate_keys} may help"
     )
 
 

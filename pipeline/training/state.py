@@ -34,10 +34,6 @@ from pipeline.training.step_log import Row
 TokenLosses = Callable[[Loss, float, TeacherSignal, Logits, TokenContext], PerToken]
 
 
-class Diverged(ValueError):
-    """A loss or a gradient of a training that is no longer a finite number."""
-
-
 @dataclass(frozen=True)
 class TrainingRun:
     """All parts of a training run. Those of the machine change results by rounding at most."""
@@ -93,6 +89,16 @@ class TrainingRun:
     def chunks(self, batch: Batch) -> list[slice]:
         """The chunks of a batch whose logits exist at the same time."""
         return logit_chunks(batch, self.student.config.vocab_size, self.max_logits)
+
+    def teacher_as_it_came(self, step: int) -> Teacher | None:
+        """The teacher, unless it has learnt: it may then be broken because its student is."""
+        return self.teacher if self.teacher_update is None or step == 0 else None
+
+    @property
+    def rate_keys(self) -> str:
+        """The keys of the learning rates, to be lowered where numbers are no longer finite."""
+        has_own = "adapter_rate" in self.settings.method.update_settings
+        return "training.learning_rate" + " or adapter_rate" * has_own
 
     @property
     def needs_synchronous_metrics(self) -> bool:
