@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from pipeline.artifacts import schemas
 from pipeline.artifacts.artifact import Job
+from pipeline.data.conversations import Conversation
 from pipeline.evaluation import judgements
 from pipeline.evaluation.judge_model import LocalJudge, RewardModel
 from pipeline.evaluation.judge_prompts import LETTERS, RATINGS, Answer, pairwise_measures
@@ -22,6 +23,7 @@ from pipeline.settings.judge import JudgeJob, Opponent
 from pipeline.stages import prepare_model
 from pipeline.stages.options import PrepareModelOptions
 from pipeline.statistics.length_control import length_controlled
+from pipeline.tasks.definitions import RESPONSES
 from workflow.grid.artifact import Artifact
 from workflow.resources.model_sizes import size
 
@@ -176,6 +178,23 @@ def test_a_reward_is_that_of_the_whole_conversation(tmp_path: Path, chat: bool):
         with torch.no_grad():
             expected = float(model.score(model.model(ids).last_hidden_state[0, -1]))
         assert value == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_reward_of_a_conversation_is_told_its_turns_and_not_their_listing():
+    tokenizer = characters(ten=False, chat=True)
+    model = reward_model(tokenizer)
+    turns = [("user", "Hi"), ("assistant", "Ho"), ("user", "Where?"), ("assistant", "There")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    talk = Conversation(messages, [], "here")
+    (row,) = [row | {"prompt": talk.question} for row in rows(1, ["Here"]).to_pylist()]
+    chats = {row["example_id"]: talk}
+    (answer,) = RewardModel("taste", model, tokenizer, chats).answers([row | {"task": RESPONSES}])
+    ids = tokenizer("<u>Hi<a><u>Ho<a><u>Where?<a><u>Here<a>", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = float(model.score(model.model(ids).last_hidden_state[0, -1]))
+    assert float(answer.text) == pytest.approx(expected, abs=1e-5)
+    (other,) = RewardModel("taste", model, tokenizer, chats).answers([row | {"task": "dolly"}])
+    assert float(other.text) != pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_that_gives_no_reward_is_refused(tmp_path: Path):

@@ -8,7 +8,7 @@ assistant; what comes before it is what a model is asked.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Message = Mapping[str, Any]  # role and content, and what else a template may read: tool_calls, name
@@ -62,6 +62,10 @@ class Conversation:
             return before[0]["content"]
         tools = [f"tools: {_json(self.tools)}"] if self.tools else []
         return "\n".join([*tools, *map(_line, before)])
+
+    def with_answer(self, text: str) -> "Conversation":
+        """The same with another last answer."""
+        return replace(self, messages=[*self.messages[:-1], _turn("assistant", text)])
 
     def dumps(self) -> str:
         """The messages and tools as JSON."""

@@ -4,8 +4,8 @@ The log-probabilities of the allowed answers are read instead of a text that the
 every model gives an answer, however it would have put it, and it takes one forward pass a question.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import nan
 
 import torch
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.artifacts.schemas import Row
 from pipeline.data.batch import Text, micro_batches
 from pipeline.data.chat_encoding import ChatEncoder
-from pipeline.data.conversations import single_turn
+from pipeline.data.conversations import Conversation, single_turn
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.evaluation.judge_prompts import Answer
@@ -24,6 +24,7 @@ from pipeline.models.reward import reward
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.data import ChatTemplate
+from pipeline.tasks.definitions import RESPONSES
 
 NO_THOUGHTS = ChatTemplate(kwargs={"enable_thinking": False})  # the answer is the next token
 
@@ -96,12 +97,14 @@ class RewardModel:
     name: str  # of the judge in the configuration
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    chats: Mapping[str, Conversation] = field(default_factory=dict)  # of the test split, by example
 
     def answers(self, rows: Sequence[Row]) -> list[Answer]:
         """The rewards of the responses in rows of OUTPUTS, as texts."""
         answers, progress = [], ProgressLog(self.name, len(rows), "responses")
         for row in rows:
-            value = repr(reward(self.model, self.tokenizer, row["prompt"], row["output"]))
+            chat = self.chats.get(row["example_id"]) if row["task"] == RESPONSES else None
+            value = repr(reward(self.model, self.tokenizer, row["prompt"], row["output"], chat))
             answers.append(Answer(value, value, nan))
             progress.step(1)
         return answers

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from pipeline.data.chat_encoding import ChatEncoder
-from pipeline.data.conversations import single_turn
+from pipeline.data.conversations import Conversation, single_turn
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.models import foreign_files
@@ -52,12 +52,19 @@ def load_reward_model(folder: Path) -> PreTrainedModel:
 
 @torch.no_grad()
 def reward(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    response: str,
+    chat: Conversation | None = None,
 ) -> float:
-    """The reward of a response, alone in its batch: no padding can stand behind its last token."""
+    """The reward of a response, alone in its batch: no padding can stand behind its last token.
+
+    `chat` is the conversation whose last answer it is, where it is more than a prompt.
+    """
     if tokenizer.chat_template:
-        chat = single_turn(prompt, "", response, "the response to judge")
-        ids = ChatEncoder(tokenizer, ChatTemplate(), ()).whole(chat)
+        asked = chat or single_turn(prompt, "", "", "the response to judge")
+        ids = ChatEncoder(tokenizer, ChatTemplate(), ()).whole(asked.with_answer(response))
     else:
         pieces = [Piece(prompt, False), Piece(response, False)]
         (ids,) = Encoder(tokenizer).prompts([pieces])

@@ -11,7 +11,6 @@ from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import resume_key
 from pipeline.data.batch import Text, read_texts
 from pipeline.data.chat_encoding import ChatEncoder
-from pipeline.data.conversations import Conversation
 from pipeline.data.examples import conversation_of
 from pipeline.generation.endpoint import ANSWERS, AnswerLog, Body, Client, Completion, ask
 from pipeline.models import vocabulary
@@ -79,7 +78,7 @@ def in_tokens(
     if isinstance(template, ChatTemplate):
         ends = vocabulary.conventions_of_texts(tokens).ends
         encoder = ChatEncoder(tokenizer, template, ends)
-        pairs = [encoder.pair(_with_answer(conversation_of(row), text)) for row, text in answered]
+        pairs = [encoder.pair(conversation_of(row).with_answer(text)) for row, text in answered]
     else:
         whole = [{**row, "responses": [text]} for row, text in answered]
         pairs = text_pairs(whole, tokenizer, template)
@@ -87,11 +86,6 @@ def in_tokens(
         list(pair.response_ids if answer.ended else pair.response_ids[:-1])
         for pair, answer in zip(pairs, answers, strict=True)
     ]
-
-
-def _with_answer(chat: Conversation, text: str) -> Conversation:
-    *before, _ = chat.messages
-    return replace(chat, messages=[*before, {"role": "assistant", "content": text}])
 
 
 def responses(

@@ -16,6 +16,8 @@ import torch
 from pipeline.artifacts import artifact, checksums, schemas
 from pipeline.artifacts.artifact import resume_key
 from pipeline.artifacts.resumable_parts import ResumableParts, link
+from pipeline.data.conversations import Conversation
+from pipeline.data.examples import conversation_of
 from pipeline.evaluation import judgements, records
 from pipeline.evaluation.judge_endpoint import ServedJudge
 from pipeline.evaluation.judge_model import LocalJudge, RewardModel
@@ -87,7 +89,8 @@ def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
         checksums.verify(options.judge, "model/*")
         model = load_reward_model(options.judge / "model")
         torch.nn.Module.to(model, default_device())  # in place
-        return RewardModel(settings.judge, model, load_tokenizer(options.judge))
+        tokenizer = load_tokenizer(options.judge)
+        return RewardModel(settings.judge, model, tokenizer, test_conversations(options.data))
     if options.judge is not None:
         model = load_frozen(options.judge, default_device(), "auto")
         tokenizer = load_tokenizer(options.judge)
@@ -99,6 +102,12 @@ def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
         options.state / ANSWERS, resume_key(options.job, command_line.inputs_of(options))
     )
     return ServedJudge(settings.judge, client, log, settings.answer_tokens)
+
+
+def test_conversations(data: Path) -> dict[str, Conversation]:
+    """The conversations of the test split, by example; none of those that came otherwise."""
+    rows = schemas.read(data / "test.parquet", schemas.EXAMPLES).to_pylist()
+    return {row["example_id"]: conversation_of(row) for row in rows if row.get("chat")}
 
 
 def run(options: JudgeOptions) -> None:
