@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 from comparing import MEANS, RECIPES, SETTINGS, compared, sized
 from drawn_texts import faults
 from made_up import Cell, drawn, made
@@ -13,6 +15,8 @@ from made_up import Cell, drawn, made
 from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.changes import teacher_size_effects
 from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.load import read_grid, read_inputs
+from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.plots.differences import (
     gap_closed_plot,
     overview_plot,
@@ -168,3 +172,17 @@ def test_the_overview_has_every_pair_and_needs_sft_and_two_more_methods() -> Non
     for methods in ({"plain": 0.0, "jsd": 1.0}, {"jsd": 1.0, "gkd": 0.0, "akl": 2.0}):
         _, comparisons = compared(made(drawn(methods, 3)))
         assert overview_plot(comparisons) is None
+
+
+def test_a_student_that_is_named_as_a_teacher_has_a_size_of_its_own(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, replace(synthetic.Experiment(items=6), students=("small",)))
+    grid = read_grid(path)
+    named = grid["student"].mask(grid["kind"] != "teacher", "large")
+    inputs = read_inputs(tmp_path, grid.assign(student=named), "docs-00000001")
+    results = assemble(inputs, {})
+    assert [results.title(pair) for pair in results.pairs] == [
+        "Teacher large (5.3M), student large (1.31M)",
+        "Teacher middle (2.1M), student large (1.31M)",
+    ]
+    effects = teacher_size_effects(results)
+    assert {(each.second.teacher, each.first.teacher) for each in effects} == {("middle", "large")}

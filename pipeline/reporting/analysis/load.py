@@ -65,18 +65,23 @@ class ReportInputs:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Parameters of each teacher and student by name, where they were counted."""
-        grid, costs = self.grid, self.costs
-        teacher, cache, student = (
-            grid[name].map(lambda id: costs[id].parameters if id in costs else np.nan)
-            for name in ("teacher_id", "cache_id", "student_id")
-        )
-        by_name = [
-            # of a teacher that was not fine-tuned: from its pass over texts
-            teacher.fillna(cache).set_axis(grid["teacher"]),
-            student.where(grid["kind"] == "method").set_axis(grid["student"]),
-        ]
-        return pd.concat(by_name).dropna().astype(int).to_dict()
+        """Parameters of each teacher by name, where they were counted."""
+        # of a teacher that was not fine-tuned: from its pass over texts
+        return self._sizes(self.grid, "teacher", "teacher_id", "cache_id")
+
+    @property
+    def student_sizes(self) -> dict[str, int]:
+        """Parameters of each student by name, where they were counted."""
+        return self._sizes(self.grid.query("kind == 'method'"), "student", "student_id")
+
+    def _sizes(self, rows: pd.DataFrame, name: str, *ids: str) -> dict[str, int]:
+        """Parameters by name, of the first of an artifact's columns that they are known from."""
+        sizes = {}
+        for named, *artifacts in rows[[name, *ids]].itertuples(index=False, name=None):
+            counts = (self.costs[id].parameters for id in artifacts if id in self.costs)
+            if count := next(filter(None, counts), None):
+                sizes[named] = int(count)
+        return sizes
 
     @cached_property
     def students(self) -> dict[tuple[str, ...], list[str]]:

@@ -86,17 +86,22 @@ class Results:
     runs: Mapping[tuple[Row, Measure], Mapping[int, str]]  # evaluation ids by training seed
     items: Mapping[ScoreKey, ItemMatrix]
     primary: tuple[str, ...] = ()  # keys of the measures that the configuration shows first
-    sizes: Mapping[str, int] = field(default_factory=dict)  # parameters by a model's name
+    sizes: Mapping[str, int] = field(default_factory=dict)  # parameters by a teacher's name
+    student_sizes: Mapping[str, int] = field(default_factory=dict)  # the same by a student's
     foreign: Collection[str] = ()  # teachers of another vocabulary
 
-    def sized(self, name: str) -> str:
-        """A model's name with its number of parameters."""
-        return f"{name} ({amount(self.sizes[name])})" if name in self.sizes else name
+    def sized_teacher(self, name: str) -> str:
+        """A teacher's name with its number of parameters."""
+        return _sized(name, self.sizes)
+
+    def sized_student(self, name: str) -> str:
+        """A student's name, which a teacher may have, too, with its number of parameters."""
+        return _sized(name, self.student_sizes)
 
     def title(self, pair: Pair) -> str:
         """The teacher and the student with their numbers of parameters."""
-        named = (("Teacher", pair.teacher), ("student", pair.student))
-        return ", ".join(f"{role} {self.sized(name)}" for role, name in named if name)
+        student = f"student {self.sized_student(pair.student)}"
+        return f"Teacher {self.sized_teacher(pair.teacher)}, {student}" if pair.teacher else student
 
     def rows(self, pair: Pair) -> tuple[Row, ...]:
         """The rows of a pair: its references, then its methods."""
@@ -196,6 +201,10 @@ class Results:
         return contributions(np.stack(weighted), np.stack(weights))
 
 
+def _sized(name: str, sizes: Mapping[str, int]) -> str:
+    return f"{name} ({amount(sizes[name])})" if name in sizes else name
+
+
 def assemble(
     inputs: ReportInputs, titles: Mapping[str, str], primary: tuple[str, ...] = ()
 ) -> Results:
@@ -219,6 +228,7 @@ def assemble(
         items=items,
         primary=primary,
         sizes=inputs.sizes,
+        student_sizes=inputs.student_sizes,
         foreign=frozenset(inputs.alignments),
     )
 

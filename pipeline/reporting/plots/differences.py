@@ -24,7 +24,7 @@ FILLED = (
 
 def overview_plot(comparisons: Comparisons) -> Plot | None:
     """Each method minus plain fine-tuning, the best on top; None for fewer than two others."""
-    results, sizes = comparisons.results, comparisons.results.sizes
+    results = comparisons.results
     baseline, measures = comparisons.gap_baseline, results.primary_measures
     differences = {
         (pair, measure): comparisons.to_baseline(pair, measure)
@@ -34,7 +34,11 @@ def overview_plot(comparisons: Comparisons) -> Plot | None:
     known = {pair for (pair, _), of_pair in differences.items() if len(of_pair) >= FEWEST}
     # the largest teacher and the smallest student first; equal pairs stay in the grid's order
     widest_first = sorted(
-        known, key=lambda pair: (-sizes.get(pair.teacher, 0), sizes.get(pair.student, 0))
+        known,
+        key=lambda pair: (
+            -results.sizes.get(pair.teacher, 0),
+            results.student_sizes.get(pair.student, 0),
+        ),
     )
     shown = widest_first[:PAIRS]
     titles = {pair: pair.short_title for pair in results.pairs if pair in shown}
@@ -125,7 +129,8 @@ def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
     estimates = [
         _estimate(
             effect,
-            row=f"Student {results.sized(effect.second.student)}{f', teacher {ends}' * alone}",
+            row=f"Student {results.sized_student(effect.second.student)}"
+            + f", teacher {ends}" * alone,
             line=effect.second.label + f": {ends}" * (not alone),
         )
         for effect in effects

@@ -23,10 +23,12 @@ REFERENCES = {"teacher": INK, "start": PAPER}  # by kind, the face of its mark
 def scores_by_method(comparisons: Comparisons) -> Plot | None:
     """A line for each method, a panel for each measure, a row of panels for each teacher."""
     results = comparisons.results
-    students = {pair.student: f"student {results.sized(pair.student)}" for pair in results.pairs}
+    students = {
+        pair.student: f"student {results.sized_student(pair.student)}" for pair in results.pairs
+    }
     several = len(students) > 1
     rows = {
-        pair: f"Teacher {results.sized(pair.teacher)}" * bool(pair.teacher)
+        pair: f"Teacher {results.sized_teacher(pair.teacher)}" * bool(pair.teacher)
         for pair in results.pairs
     }
     estimates = [
@@ -147,7 +149,7 @@ def scores_by_teacher_size(comparisons: Comparisons) -> Plot | None:
         "Means over training seeds with 95 % intervals; methods at the same teacher are drawn side "
         "by side. Scores don't begin at zero.",
         draw,
-        {student: f"Student {results.sized(student)}" for student in several},
+        {student: f"Student {results.sized_student(student)}" for student in several},
         {measure: measure.heading for measure in results.primary_measures},
         1.5,
         legend=lambda: handles_of(styles),

@@ -216,7 +216,7 @@ def teacher_size_table(comparisons: Comparisons) -> Table | None:
         f"better in {counts['better']}, significantly worse in {counts['worse']}. "
         f"{ABOUT_TEACHER_SIZES}"
     )
-    data, titled = difference_data(effects), lambda name: f"Student {results.sized(name)}"
+    data, titled = difference_data(effects), lambda name: f"Student {results.sized_student(name)}"
     return Table.of("teacher_size", caption, columns, items, ("Student",), data, titled)
 
 
