@@ -1,20 +1,21 @@
 """Cells of the demo's grid, by this project and by TRL's trainers with lm-eval's command line.
 
-python -m benchmarks.grid [--cores 1] [--methods sft jsd ..] [--folder DIR] [--out grid.json]
+python -m benchmarks.grid [--config config.yaml] [--cores 1] [--methods sft jsd ..] [--folder DIR]
+    [--out grid.json]
 
 A cell is one trained student and its scores: held-out likelihood of the test split, and ROUGE-L of
-200 greedy responses. Both sides begin from the same data, the same fine-tuned teacher and the same
-warmed-up student, have the same batch, steps and optimizer, and run one process at a time with so
-many threads as cores. What both need once (data, teacher, start) is made before and not counted;
-what one side makes once for several cells (the teacher's texts on both, its cached signal on ours)
-is counted in the sum, in rows of their own.
+as many greedy responses as the configuration asks for. Both sides begin from the same data, the
+same fine-tuned teacher and the same warmed-up student, have the same batch, steps and optimizer,
+and run one process at a time with so many threads as cores. What both need once (data, teacher,
+start) is made before and not counted; what one side makes once for several cells (the teacher's
+texts on both, its cached signal on ours) is counted in the sum, in rows of their own.
 
 Ours runs as a user runs it, through Snakemake, whose start is in the sum as well. Theirs are the
 scripts of `benchmarks.trl_cell`, then `lm_eval` on two tasks written for it. lm-eval measures no
 nearness to the teacher, ours does; else the scores are of the same items.
 
-The last row is reckoned, not measured: each cell as often as the demo's whole grid has its method,
-each teacher's part as often as there are teachers.
+The last row is reckoned, not measured: each cell as often as the whole grid has its method, each
+teacher's part as often as there are teachers.
 """
 
 import argparse
@@ -39,13 +40,13 @@ import yaml
 from benchmarks.copies import ROOT, copy_project
 from benchmarks.result_file import result_file
 from pipeline.artifacts import schemas
+from pipeline.settings.evaluation import Evaluation
 from workflow.grid.artifact import Artifact
 from workflow.jobs.jobs import Jobs
 
 LIBRARIES = ("trl", "lm_eval", "transformers", "torch")
 TEACHER, STUDENT, SEED = "large", "narrow", 1
 CONFIG = "grid.json"
-DEMO = ROOT / "configs/docstrings.yaml"
 MEASURED = ("caches", "texts", "students", "evals")
 TEXTS, SIGNAL = "the teacher's texts", "the teacher's signal"
 SCORING = '''"""ROUGE-L of lm-eval's responses."""
@@ -105,11 +106,12 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(folder: Path | None, methods: Sequence[str], cores: int) -> Iterator[Bench]:
+def bench(
+    config: dict[str, Any], folder: Path | None, methods: Sequence[str], cores: int
+) -> Iterator[Bench]:
     """The project in `folder`, or in one that is gone afterwards."""
-    config = yaml.safe_load(DEMO.read_text())
     block = {"teachers": [TEACHER], "students": [STUDENT], "seeds": [SEED]}
-    config |= {"experiment": "bench", "grid": [block | {"methods": list(methods)}]}
+    config = config | {"experiment": "bench", "grid": [block | {"methods": list(methods)}]}
     with tempfile.TemporaryDirectory() as name:
         place = folder or Path(name)
         copy_project(place)
@@ -143,7 +145,7 @@ def theirs(project: Bench, methods: Sequence[str]) -> dict[str, float]:
     peers.mkdir(exist_ok=True)
     data, tokens = project.folder / grid.data().path, project.folder / grid.tokens().path
     write_rows(peers / "train.jsonl", data, tokens, "train", None)
-    write_tasks(peers, data, tokens)
+    write_tasks(peers, data, tokens, grid.experiment.evaluation)
     teacher, student = (
         str(project.folder / made.path / "model")
         for made in (grid.teacher(TEACHER), grid.start(STUDENT, SEED))
@@ -190,14 +192,15 @@ def write_rows(path: Path, data: Path, tokens: Path, split: str, count: int | No
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def write_tasks(folder: Path, data: Path, tokens: Path) -> None:
+def write_tasks(folder: Path, data: Path, tokens: Path, evaluation: Evaluation) -> None:
     """The two tasks as files that lm-eval reads."""
-    items = {"heldout": None, "responses": 200}
+    items = {"heldout": None, "responses": evaluation.items}
+    limits = {"until": [], "max_gen_toks": evaluation.max_new_tokens, "do_sample": False}
     kinds: dict[str, dict[str, Any]] = {
         "heldout": {"output_type": "loglikelihood", "metric_list": [_metric("perplexity", False)]},
         "responses": {
             "output_type": "generate_until",
-            "generation_kwargs": {"until": [], "max_gen_toks": 48, "do_sample": False},
+            "generation_kwargs": limits,
             "process_results": "FUNCTION",
             "metric_list": [_metric("rouge_l", True)],
         },
@@ -224,13 +227,13 @@ def _metric(name: str, better: bool) -> dict[str, Any]:
     return {"metric": name, "aggregation": aggregation, "higher_is_better": better}
 
 
-def reckoned(rows: Sequence[Row], demo: Jobs) -> Row:
-    """What the demo's whole grid would take, if all cells of a method took what one has taken."""
-    trained = {cell.model: cell.method for cell in demo.grid.cells if cell.kind == "method"}
+def reckoned(rows: Sequence[Row], whole: Jobs) -> Row:
+    """What the whole grid would take, if all cells of a method took what one has taken."""
+    trained = {cell.model: cell.method for cell in whole.grid.cells if cell.kind == "method"}
     often = Counter(f"cell {method}" for method in trained.values())
-    often |= {part: len(demo.grid.experiment.teachers) for part in (TEXTS, SIGNAL)}
+    often |= {part: len(whole.grid.experiment.teachers) for part in (TEXTS, SIGNAL)}
     ours = sum(often.get(row.what, 1) * row.ours for row in rows)
-    return Row("the demo's grid, reckoned", ours, sum(often[row.what] * row.theirs for row in rows))
+    return Row("the whole grid, reckoned", ours, sum(often[row.what] * row.theirs for row in rows))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -245,25 +248,27 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    config = yaml.safe_load(DEMO.read_text())
-    parser.add_argument("--methods", nargs="+", default=list(config["methods"]))
+    parser.add_argument("--config", type=Path, default=ROOT / "config.yaml")
+    parser.add_argument("--methods", nargs="+", help="by default all of the configuration")
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="goes on in what was prepared there")
     parser.add_argument("--out", type=result_file, default=Path("grid.json"))
     options = parser.parse_args()
-    with bench(options.folder, options.methods, options.cores) as project:
+    config = yaml.safe_load(options.config.read_text())
+    methods = options.methods or list(config["methods"])
+    with bench(config, options.folder, methods, options.cores) as project:
         grid = project.jobs.grid
         once = [grid.tokens(), grid.teacher(TEACHER), grid.start(STUDENT, SEED)]
         prepared = project.snakemake(*(artifact.path for artifact in once))
         print(f"prepared for both sides in {prepared:.0f} s", flush=True)
-        mine, whole = ours(project, options.methods)
+        mine, whole = ours(project, methods)
         print(f"ours: {whole:.1f} s", flush=True)
-        peers = theirs(project, options.methods)
+        peers = theirs(project, methods)
     names = list(dict.fromkeys([*mine, *peers]))
     rows = [Row(name, mine.get(name, 0.0), peers.get(name, 0.0)) for name in names]
     start = Row("starting Snakemake", whole - sum(mine.values()), 0.0)
     in_all = Row("in all", whole, sum(peers.values()))
-    rows += [start, in_all, reckoned([*rows, start], Jobs.of_file(DEMO))]
+    rows += [start, in_all, reckoned([*rows, start], Jobs.of_file(options.config))]
     print(table(rows))
     versions = {
         name: metadata.version(name) for name in ("trl", "lm_eval", "transformers", "torch")
