@@ -127,14 +127,12 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         _cached(grid, each) for role, each in artifact.inputs if role in ("cache", "member")
     )
     learning = model.learning(training)
+    of_a_position = 4 * model.parameters + 2 * learning + 2 * teacher + 2 * reference
+    operations = steps * read * of_a_position + measured * 2 * model.parameters
+    operations += (steps * written + selected) * 2 * (model.parameters + teacher)
     return replace(
         held_in_training(model, live, settings),
-        operations=steps
-        * read
-        * (4 * model.parameters + 2 * learning + 2 * teacher + 2 * reference)
-        + steps * written * 2 * (model.parameters + teacher)
-        + measured * 2 * model.parameters
-        + selected * 2 * (model.parameters + teacher),
+        operations=operations,
         steps=steps,
         step_texts=training["batch_size"],
         step_positions=positions,
@@ -179,11 +177,7 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
     # two shards as they were captured, and one as it is put into its columns
     host = shard * (8 * model.width if hidden else 60 * support)
-    return replace(
-        done,
-        host=host,
-        disk=done.disk + 4 * model.vocabulary * model.width * hidden,
-    )
+    return replace(done, host=host, disk=done.disk + 4 * model.vocabulary * model.width * hidden)
 
 
 def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
