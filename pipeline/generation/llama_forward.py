@@ -6,6 +6,7 @@ of a small model.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ from pipeline.generation.kv_cache import (
     update_cache,
 )
 from pipeline.models.language_model import autocast, lm_head
+from pipeline.models.products import LinearByOneDnn, linear
 from pipeline.models.sharding import is_sharded
 
 FAMILIES = ("llama", "qwen2")
@@ -87,8 +89,10 @@ class LlamaDecoder:
             for _ in "kv"
         )
         self.length = 0  # positions of a slot
-        self.fused = llama_fused.fuse(self.layers) if model.device.type == "cpu" else []
-        if model.device.type != "cpu":  # a captured step needs storage that stays in place
+        on_cpu = model.device.type == "cpu"
+        self.products = LinearByOneDnn if on_cpu else nullcontext
+        self.fused = llama_fused.fuse(self.layers) if on_cpu else []
+        if not on_cpu:  # a captured step needs storage that stays in place
             self._resize(length)
 
     def prefill(self, rows: Int[Tensor, " new_rows"], ids: Int[Tensor, "new_rows width"]) -> None:
@@ -96,7 +100,7 @@ class LlamaDecoder:
         self._ensure_length(ids.shape[1])
         entries = prefill_positions(rows, ids.shape[1], self.dtype)
         *others, last = zip(self.layers, self._caches(entries), strict=True)
-        with autocast(ids.device, "auto"):
+        with autocast(ids.device, "auto"), self.products():
             hidden = self.body.embed_tokens(ids)
             for layer, cache in others:
                 hidden = decoder_layer(layer, hidden, cache)
@@ -113,7 +117,7 @@ class LlamaDecoder:
         if self.fused and new == 1:
             return self._decode_fused(ids[:, 0], cached)
         entries = decode_positions(cached, new, self.length, self.dtype)
-        with autocast(ids.device, "auto"):
+        with autocast(ids.device, "auto"), self.products():
             hidden = self.body.embed_tokens(ids)
             for layer, cache in zip(self.layers, self._caches(entries), strict=True):
                 hidden = self.decode_layer(layer, hidden, cache)
@@ -150,7 +154,7 @@ class LlamaDecoder:
         for layer, keys, values in zip(self.fused, self.keys, self.values, strict=True):
             hidden = llama_fused.decoder_layer(layer, hidden, positions, keys, values)
         normed = llama_fused.rms_norm(self.body.norm, hidden)
-        return lm_head(self.model, normed)[:, None].float()
+        return lm_head(self.model, normed, linear)[:, None].float()
 
     def _caches(self, entries: CachePositions) -> list[LayerCache]:
         cos, sin = self.cos[entries.positions][:, None], self.sin[entries.positions][:, None]

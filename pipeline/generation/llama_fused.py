@@ -16,6 +16,8 @@ from torch.nn import Linear, Module
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm
 
+from pipeline.models.products import is_faster_by_onednn, linear
+
 MAX_WEIGHTS = 8_000_000  # in a model's matrices: larger ones gain nothing by a fused copy
 
 Layer = LlamaDecoderLayer | Qwen2DecoderLayer
@@ -30,7 +32,7 @@ Rotation = Float[Tensor, "batch 1 size"]
 class FusedLinear(NamedTuple):
     """The weights and biases of linear layers with the same input, side by side."""
 
-    weight: Float[Tensor, "inputs outputs"]
+    weight: Float[Tensor, "outputs inputs"]
     bias: Float[Tensor, " outputs"] | None
 
 
@@ -107,7 +109,7 @@ def _fused_linear(modules: Sequence[Module], norm: Norm | None = None) -> FusedL
     weight = torch.cat(weights) if len(weights) > 1 else weights[0]
     if norm is not None:
         weight = weight * norm.weight
-    return FusedLinear(weight.t(), torch.cat(biases) if biases else None)
+    return FusedLinear(weight.detach(), torch.cat(biases) if biases else None)
 
 
 class PositionTables:
@@ -138,7 +140,7 @@ def decoder_layer(
 ) -> Hidden:
     """The output of one layer: attention, then the feed-forward network."""
     batch, kv_heads, _, size = keys.shape
-    heads = _linear(_rms_normalized(hidden, layer.attention_epsilon), layer.qkv)
+    heads = linear(_rms_normalized(hidden, layer.attention_epsilon), *layer.qkv)
     heads = heads.view(batch, -1, size)
     rotating, value = heads[:, :-kv_heads], heads[:, -kv_heads:]
     rotated = torch.addcmul(rotating * positions.cos, rotating.roll(size // 2, -1), positions.sin)
@@ -149,7 +151,7 @@ def decoder_layer(
     scores = torch.baddbmm(positions.mask, query, keys.flatten(0, 1).mT, alpha=size**-0.5)
     attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(batch, -1)
     hidden = _add_linear(hidden, attended, layer.out)
-    gate, up = _linear(_rms_normalized(hidden, layer.mlp_epsilon), layer.gate_up).chunk(2, -1)
+    gate, up = linear(_rms_normalized(hidden, layer.mlp_epsilon), *layer.gate_up).chunk(2, -1)
     return _add_linear(hidden, layer.activation(gate).mul_(up), layer.down)
 
 
@@ -166,12 +168,8 @@ def _rms_normalized(hidden: Hidden, epsilon: Epsilon) -> Hidden:
     return hidden * mean_square.rsqrt_()
 
 
-def _linear(x: Float[Tensor, "batch inputs"], matrix: FusedLinear) -> Tensor:
-    if matrix.bias is None:
-        return torch.mm(x, matrix.weight)
-    return torch.addmm(matrix.bias, x, matrix.weight)
-
-
 def _add_linear(hidden: Hidden, x: Float[Tensor, "batch inputs"], matrix: FusedLinear) -> Hidden:
-    total = torch.addmm(hidden, x, matrix.weight)
+    if is_faster_by_onednn(x, matrix.weight):
+        return linear(x, *matrix).add_(hidden)
+    total = torch.addmm(hidden, x, matrix.weight.t())
     return total if matrix.bias is None else total.add_(matrix.bias)

@@ -20,6 +20,7 @@ from pipeline.models.flops import record_pass
 from pipeline.models.last_layer import feed_forward_only_at
 from pipeline.models.logits import compute_logits, logit_scaling
 from pipeline.models.matrices import halve_matrices
+from pipeline.models.products import Product, frozen_products
 from pipeline.settings.training import Dropout, Precision
 
 
@@ -123,12 +124,15 @@ def fixed_precision(device: torch.device, precision: Precision) -> Precision:
 
 
 def lm_head(
-    model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
+    model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"], product: Product | None = None
 ) -> Float[Tensor, "*tokens vocabulary"]:
-    """Next-token logits of hidden states, as the model's own forward pass ends."""
+    """Next-token logits of hidden states, as the model's own forward pass ends.
+
+    `product` multiplies in place of the head's own code, where the head is whole on this device.
+    """
     head = model.get_output_embeddings()
     assert isinstance(head, torch.nn.Linear)
-    return compute_logits(head, logit_scaling(model), hidden)
+    return compute_logits(head, logit_scaling(model), hidden, product)
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
@@ -144,7 +148,8 @@ def response_layers(
     The last hidden state is the one that the head reads, behind the final norm.
     """
     rows_alone = nullcontext() if inner else feed_forward_only_at(model, batch.response_positions)
-    with unmasked_attention(model, batch.input_ids.shape[1]), rows_alone:
+    unmasked = unmasked_attention(model, batch.input_ids.shape[1])
+    with unmasked, rows_alone, frozen_products(model):
         body = model.base_model(
             input_ids=batch.input_ids, use_cache=False, output_hidden_states=bool(inner)
         )
@@ -160,7 +165,8 @@ def counted_lm_head(
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The logits of hidden states, entered into the count of the model's work."""
     record_pass(model, positions=0, scored=len(hidden))
-    return lm_head(model, hidden)
+    with frozen_products(model):
+        return lm_head(model, hidden)
 
 
 def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:

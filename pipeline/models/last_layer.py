@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from pipeline.models.layer_selection import layer_lists
 from pipeline.models.logits import probe_pass
 from pipeline.models.measured import measured_once
+from pipeline.models.products import is_read_only_on_cpu
 
 PROBE_SHAPE, READ = (2, 5), (1, 3, 4, 8)  # tokens of a probe, and the flat positions that are read
 EQUAL = 1e-5  # relative to the largest state: float32 rounds sums in another order
@@ -34,18 +35,12 @@ def feed_forward_only_at(
     are, but for rounding. A student's are those of its pass for the gradient, to the bit: a loss
     that ranks its tokens over a step compares both.
     """
-    applies = model.device.type == "cpu" and not torch.is_grad_enabled() and _is_frozen(model)
-    network = separable_network(model) if applies else None
+    network = separable_network(model) if is_read_only_on_cpu(model) else None
     if network is None:
         yield
         return
     with _only_at(network, positions):
         yield
-
-
-def _is_frozen(model: PreTrainedModel) -> bool:
-    learns = any(weight.requires_grad for weight in model.parameters())
-    return not learns and not any(module.training for module in model.modules())
 
 
 @contextmanager
