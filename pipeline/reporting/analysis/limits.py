@@ -72,7 +72,9 @@ def limits_of_missing_cells(settings: ReportSettings) -> Iterator[str]:
 
 def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
     """Limits due to few training seeds."""
-    counts = sorted({smallest.seed_count for smallest in comparisons.detectable.values()})
+    differences = [*chain.from_iterable(comparisons.differences.values())]
+    tested = [each for each in differences if each.adjusted_p_value is not None]
+    counts = sorted({difference.seed_count for difference in tested})
     if counts and counts[0] == 1:
         where = "" if counts == [1] else " The seeds column shows where there is only one."
         yield (
@@ -94,7 +96,6 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "share, means over each method's own. Ranks take a seed to add the same to every "
             "method."
         )
-    differences = chain.from_iterable(comparisons.differences.values())
     if any(each.adjusted_p_value is None and not each.is_copy for each in differences):
         yield (
             "Some methods have one training seed in common with the others, which have more: their "
