@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import forked
 import pandas as pd
 import pytest
 from damage import cut, dangle, encircle, grow, lose, swap_for_file, swap_for_folder
-from snaking import Copy, distilbench, edited
+from planning import asked, steps
+from snaking import Copy, edited
 
 from pipeline.artifacts import checksums
 from workflow.commands.console import WIDEST
@@ -23,28 +23,6 @@ from workflow.resources.measured_time import wall_seconds
 
 pytestmark = pytest.mark.xdist_group("chain")
 LOSS = ("pipeline/losses/jsd.py", "return ", "return 1 * ")
-
-
-def asked(
-    chain: Copy, config: dict[str, Any], *options: str, is_edited: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """`distilbench plan`, in a process of its own where the copy's source is edited."""
-    path = chain.folder / f"{config['experiment']}.json"
-    path.write_text(json.dumps(config))
-    if not is_edited:
-        return distilbench(chain.folder, "plan", path.name, *options)
-    command = ["-m", "workflow.commands.main", "plan", path.name, *options]
-    return forked.snakemake().run(command, chain.folder)
-
-
-def steps(
-    chain: Copy, config: dict[str, Any], is_edited: bool = False
-) -> dict[str, dict[str, Any]]:
-    """The planned jobs by their outputs, without `results/`."""
-    done = asked(chain, config, "--json", is_edited=is_edited)
-    planned = json.loads(done.stdout)["steps"]
-    assert done.returncode == (TO_DO if planned else 0), done.stderr
-    return {step["output"].removeprefix("results/"): step for step in planned}
 
 
 def kinds(planned: dict[str, dict[str, Any]]) -> dict[str, str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from planning import asked, steps
 from snaking import Copy, edited
-from test_plan import asked, steps
 
 from pipeline.settings.tuning import read_choice
 from workflow.config.trials import trials
