@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from made_up import ITEMS, Cell, drawn
 from made_up import made as made_up
-from reports import Made
+from reports import SMALL, Made
 
 from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.load import ReportInputs
+from pipeline.reporting.analysis.metrics import PER_TOKEN
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.paper import documents
 from pipeline.reporting.paper.tables import method_titles, paper_tables
@@ -96,6 +97,10 @@ def test_the_main_table_has_the_numbers_of_the_report_and_marks_what_the_tests_s
     labels = list(dict.fromkeys(label for _, _, label, _ in scores))
     rows = list(rows_of((made.folder / "paper/main.tex").read_text()))
     assert len(rows) == len(labels)
+    for teacher, student in pairs:
+        if teacher in SMALL.foreign:  # means over its own tokens stand beside no student
+            for metric in PER_TOKEN:
+                scores.pop((teacher, student, "teacher", metric), None)
     for label, (_, *cells) in zip(labels, rows, strict=True):
         places = [(*pair, label, metric) for pair in pairs for metric in PRIMARY]
         for place, cell in zip(places, cells, strict=True):
