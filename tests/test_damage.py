@@ -7,7 +7,6 @@ each opens: those are the ones whose damage it has to meet.
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +15,10 @@ from typing import Any
 
 import pytest
 from damage import OF_FOLDERS, VISIBLE, Harm, cut, files, flip, lose, opened, without
+from jobs_here import ordered, roles, run, started
 from snaking import edited
 
-import pipeline.__main__ as command_line
 from pipeline.artifacts.checksums import MANIFEST
-from pipeline.artifacts.lock import release_locks
 from pipeline.reporting.analysis import load
 from pipeline.reporting.analysis.limits import limits_of_costs
 from workflow.config.validate import validate
@@ -31,7 +29,6 @@ from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.preparation import move_damaged_aside, write_job_file
 from workflow.jobs.stage_modules import STAGES
-from workflow.launch.run_stage import MachineLimits, stage_arguments
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("damage")]
 Told = Callable[[str, object], None]  # what is injected, and how often
@@ -55,42 +52,6 @@ class Made:
     def restore(self, path: str) -> None:
         """Puts an artifact back as it was made."""
         shutil.copytree(self.folder / "whole" / path, self.folder / path)
-
-
-def run(jobs: Jobs, artifact: Artifact, patch: pytest.MonkeyPatch) -> None:
-    """The job of an artifact, as its rule starts it, in this process."""
-    out = Path(artifact.path)
-    started(out, job_files.write(out, jobs.job(artifact)), patch)
-
-
-def started(out: Path, file: Path, patch: pytest.MonkeyPatch) -> None:
-    """What a job file says, done in this process."""
-    patch.setattr(sys, "argv", ["pipeline", *stage_arguments(out, file, MachineLimits())])
-    try:
-        command_line.main()
-    finally:
-        release_locks()
-
-
-def ordered(artifacts: dict[str, Artifact]) -> list[Artifact]:
-    """The artifacts, each after its inputs."""
-    order: dict[Artifact, None] = {}
-
-    def visit(artifact: Artifact) -> None:
-        for _, input in artifact.inputs:
-            visit(input)
-        order[artifact] = None
-
-    for artifact in artifacts.values():
-        visit(artifact)
-    return list(order)
-
-
-def roles(artifact: Artifact) -> dict[str, Path]:
-    """The folders that a job reads, by role; several of a role are numbered."""
-    return {
-        f"{role}-{index}": Path(input.path) for index, (role, input) in enumerate(artifact.inputs)
-    }
 
 
 @pytest.fixture(scope="module")
