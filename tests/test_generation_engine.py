@@ -85,8 +85,13 @@ def test_long_slots_are_given_up_only_where_they_leave_too_few_for_many_texts() 
 
 
 def test_texts_on_a_cpu_take_no_slots_more_than_twice_as_long_as_need_be() -> None:
-    lengths = [90, 60, 46, 44, 30, 20]
+    lengths = [900, 600, 460, 440, 300, 200]
     assert list(length_groups([llama(1)], lengths)) == [range(3), range(3, 5), range(5, 6)]
+
+
+def test_a_few_short_texts_on_a_cpu_are_generated_together_whatever_their_lengths() -> None:
+    lengths = [90, 60, 46, 44, 30, 20]
+    assert list(length_groups([llama(1)], lengths)) == [range(6)]
 
 
 def answered(decoder: GenerationEngine, asked: Sequence[Text], time: int) -> list[Response]:

@@ -18,6 +18,7 @@ from pipeline.settings.memory import BATCH_TOKENS, KV_CACHE_SHARE
 
 VOCABULARY_BYTES = 32  # per entry of a distribution: logits, probabilities and sampling buffers
 SLOT_RANGE = 0.5  # no sequence takes a slot more than twice as long as it needs
+CPU_POSITIONS = 4096  # of slots that one engine has whatever the lengths of its sequences
 WORTH_REPLACING = 2  # how many times the slots justify an engine with shorter ones
 
 MaxSlots = Callable[[int], int]  # the most slots of a length that there is memory for
@@ -47,9 +48,11 @@ def length_groups(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> 
     """Ranges of descending lengths that are generated one after the other, each by one engine.
 
     There is one range where a GPU has room for all in slots of the longest length: an engine for
-    shorter slots would take longer to make, and sequences that wait for others add steps.
+    shorter slots would take longer to make, and sequences that wait for others add steps. On a CPU
+    it is one where all slots are small together: a step takes about as long for a few sequences
+    more, so that two ranges take twice the time of one.
     """
-    if lengths and _on_gpu(models) and _max_slots(models, _rounded(lengths[0])) >= len(lengths):
+    if lengths and len(lengths) <= _slots_of_one_range(models, lengths[0]):
         yield range(len(lengths))
     else:
         yield from length_buckets(lengths, SLOT_RANGE, float("inf"))
@@ -126,6 +129,10 @@ def _on_gpu(models: Sequence[PreTrainedModel]) -> bool:
 
 def _rounded(length: int) -> int:
     return -(-length // LENGTH_GRAIN) * LENGTH_GRAIN
+
+
+def _slots_of_one_range(models: Sequence[PreTrainedModel], length: int) -> int:
+    return _max_slots(models, _rounded(length)) if _on_gpu(models) else CPU_POSITIONS // length
 
 
 def _max_slots(models: Sequence[PreTrainedModel], length: int) -> int:

@@ -55,7 +55,7 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 def is_faster_by_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN can multiply these, without a gradient, and sooner than torch by itself."""
     return (
-        x.numel() * len(weight) >= WORTHWHILE * -(-x.shape[-1] // PART)
+        x.numel() * weight.shape[0] >= WORTHWHILE * -(-x.shape[-1] // PART)
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and type(weight) in (Tensor, Parameter)  # no shard of a matrix
