@@ -84,7 +84,10 @@ class LinearByOneDnn(TorchFunctionMode):
 
 def frozen_products(model: PreTrainedModel) -> AbstractContextManager[object]:
     """The fastest products for a pass of a model, if it is on a CPU and doesn't learn."""
-    return LinearByOneDnn() if is_read_only_on_cpu(model) else nullcontext()
+    # the products of a compiled layer are its compiler's, and a mode would cut its graph at each
+    is_compiled = any(module._compiled_call_impl is not None for module in model.modules())
+    applies = is_read_only_on_cpu(model) and not is_compiled
+    return LinearByOneDnn() if applies else nullcontext()
 
 
 def is_read_only_on_cpu(model: PreTrainedModel) -> bool:
