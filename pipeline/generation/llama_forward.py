@@ -117,7 +117,7 @@ class LlamaDecoder:
         if self.fused and new == 1:
             return self._decode_fused(ids[:, 0], cached)
         entries = decode_positions(cached, new, self.length, self.dtype)
-        with autocast(ids.device, "auto"), self.products():
+        with autocast(ids.device, "auto"):
             hidden = self.body.embed_tokens(ids)
             for layer, cache in zip(self.layers, self._caches(entries), strict=True):
                 hidden = self.decode_layer(layer, hidden, cache)
