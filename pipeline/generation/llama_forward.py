@@ -36,7 +36,7 @@ from pipeline.generation.kv_cache import (
     update_cache,
 )
 from pipeline.models.language_model import autocast, lm_head
-from pipeline.models.products import LinearByOneDnn, linear
+from pipeline.models.products import LinearByOneDnn
 from pipeline.models.sharding import is_sharded
 
 FAMILIES = ("llama", "qwen2")
@@ -154,7 +154,8 @@ class LlamaDecoder:
         for layer, keys, values in zip(self.fused, self.keys, self.values, strict=True):
             hidden = llama_fused.decoder_layer(layer, hidden, positions, keys, values)
         normed = llama_fused.rms_norm(self.body.norm, hidden)
-        return lm_head(self.model, normed, linear)[:, None].float()
+        with self.products():
+            return lm_head(self.model, normed)[:, None].float()
 
     def _caches(self, entries: CachePositions) -> list[LayerCache]:
         cos, sin = self.cos[entries.positions][:, None], self.sin[entries.positions][:, None]

@@ -20,7 +20,7 @@ from pipeline.models.flops import record_pass
 from pipeline.models.last_layer import feed_forward_only_at
 from pipeline.models.logits import compute_logits, logit_scaling
 from pipeline.models.matrices import halve_matrices
-from pipeline.models.products import Product, frozen_products
+from pipeline.models.products import frozen_products
 from pipeline.settings.training import Dropout, Precision
 
 
@@ -124,15 +124,12 @@ def fixed_precision(device: torch.device, precision: Precision) -> Precision:
 
 
 def lm_head(
-    model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"], product: Product | None = None
+    model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
-    """Next-token logits of hidden states, as the model's own forward pass ends.
-
-    `product` multiplies in place of the head's own code, where the head is whole on this device.
-    """
+    """Next-token logits of hidden states, as the model's own forward pass ends."""
     head = model.get_output_embeddings()
     assert isinstance(head, torch.nn.Linear)
-    return compute_logits(head, logit_scaling(model), hidden, product)
+    return compute_logits(head, logit_scaling(model), hidden)
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:

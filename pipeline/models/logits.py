@@ -22,7 +22,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.models.measured import measured_once
-from pipeline.models.products import Product
 from pipeline.runtime.autograd import once_differentiable
 
 Hidden = Float[Tensor, "tokens width"]
@@ -83,10 +82,7 @@ def _product(left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner colu
 
 
 def compute_logits(
-    head: torch.nn.Linear,
-    scaling: LogitScaling,
-    hidden: Float[Tensor, "*tokens width"],
-    product: Product | None = None,
+    head: torch.nn.Linear, scaling: LogitScaling, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
     """Next-token logits of hidden states: in float32 at least, whatever the factors are."""
     if scaling.hidden != 1:
@@ -100,7 +96,7 @@ def compute_logits(
         if head.bias is not None:
             logits = logits + head.bias.float()
     else:
-        logits = product(hidden, head.weight, head.bias) if product else head(hidden)
+        logits = head(hidden)
     return scaling.after_head(logits)
 
 

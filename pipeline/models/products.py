@@ -24,8 +24,6 @@ from transformers import PreTrainedModel
 WORTHWHILE = 2**21
 PART = 192  # products that MKL adds up at once; of up to twice as many it halves the sum
 
-Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of x, weight and bias
-
 
 def linear(
     x: Float[Tensor, "*rows inputs"],
@@ -85,14 +83,18 @@ class LinearByOneDnn(TorchFunctionMode):
 def frozen_products(model: PreTrainedModel) -> AbstractContextManager[object]:
     """The fastest products for a pass of a model, if it is on a CPU and doesn't learn."""
     # the products of a compiled layer are its compiler's, and a mode would cut its graph at each
-    is_compiled = any(module._compiled_call_impl is not None for module in model.modules())
-    applies = is_read_only_on_cpu(model) and not is_compiled
+    applies = is_read_only_on_cpu(model) and not is_compiled(model)
     return LinearByOneDnn() if applies else nullcontext()
 
 
 def is_read_only_on_cpu(model: PreTrainedModel) -> bool:
     """Whether a model on a CPU is read without a gradient and doesn't learn."""
     return model.device.type == "cpu" and not torch.is_grad_enabled() and is_frozen(model)
+
+
+def is_compiled(model: PreTrainedModel) -> bool:
+    """Whether a part of a model was compiled in place."""
+    return any(module._compiled_call_impl is not None for module in model.modules())
 
 
 def is_frozen(model: PreTrainedModel) -> bool:
