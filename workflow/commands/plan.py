@@ -221,9 +221,10 @@ def _costs(plan: Plan) -> list[str]:
             stages[step.cost.basis].append(step.stage)
     gpu, cpu = (plan.hours(on_gpu) for on_gpu in (True, False))
     memory = f"a GPU of {plan.gpu_mb / 1000:.0f} GB or more, " if gpu and plan.gpu_mb else ""
+    of_gpus = f"{memory}{gpu:.2f} GPU-hours, " if gpu else ""
     note = ["  this machine has no GPU: without one, GPU-hours are many times as many"]
     return [
-        f"estimated: {memory}{gpu:.2f} GPU-hours, {cpu:.2f} CPU-hours, {plan.disk_mb} MB of disk, "
+        f"estimated: {of_gpus}{cpu:.2f} CPU-hours, {plan.disk_mb} MB of disk, "
         f"{duration(plan.wall_seconds)} with {plan.slots} at once",
         *(note if gpu and not visible_names() else ()),
         *(f"  {', '.join(names)}: {BASES[basis]}" for basis, names in stages.items()),
