@@ -30,30 +30,26 @@ def characters(*, ten: bool, chat: bool = False) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def judge(tokenizer: PreTrainedTokenizerFast, positions: int = 400) -> LocalJudge:
-    torch.manual_seed(5)
-    config = LlamaConfig(
+def one_layer(tokenizer: PreTrainedTokenizerFast, **options: int) -> LlamaConfig:
+    """The configuration of a Llama of one layer."""
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
         initializer_range=0.4,
-        max_position_embeddings=positions,
+        **options,
     )
+
+
+def judge(tokenizer: PreTrainedTokenizerFast, positions: int = 400) -> LocalJudge:
+    torch.manual_seed(5)
+    config = one_layer(tokenizer, max_position_embeddings=positions)
     return LocalJudge("strict", LlamaForCausalLM(config).eval(), tokenizer, 300)
 
 
 def reward_model(tokenizer: PreTrainedTokenizerFast, labels: int = 1) -> Any:
     torch.manual_seed(2)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        initializer_range=0.4,
-        num_labels=labels,
-        pad_token_id=0,
-    )
+    config = one_layer(tokenizer, num_labels=labels, pad_token_id=0)
     return LlamaForSequenceClassification(config).eval()
