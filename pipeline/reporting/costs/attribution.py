@@ -142,6 +142,7 @@ def _upstream(manifests: Manifests) -> Callable[[str], list[str]]:
 
     @cache
     def used(job: str) -> frozenset[str] | None:
+        """The jobs behind one, itself among them; None where a manifest is lost."""
         before: list[frozenset[str] | None] = [frozenset({job} if job.startswith(STAGES) else ())]
         for role, path in inputs_of(manifests, job).items():
             if path.startswith((*STAGES, *PASSED_ON)):

@@ -28,7 +28,8 @@ DIGITS = 5  # of numbers in the page's data
 CURVES = {
     OWN: "Means over training seeds, from the first validation to the last, against the student's "
     "own time and FLOPs. Axes don't begin at zero.",
-    IN_FULL: "The same curves, each further right by what was paid before its first step: for ",
+    IN_FULL: "The same curves, each further right by what was paid before its first step: for "
+    "{paid_for}.",
 }
 
 
@@ -192,7 +193,7 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
     return multiples_plot(
         "nll_by_cost" if account == OWN else "nll_by_full_cost",
         f"Held-out NLL against training cost, {account}",
-        CURVES[account] + (f"{_paid_for(data)}." if account == IN_FULL else ""),
+        CURVES[account].format(paid_for=_paid_for(data)),
         draw,
         {pair: results.title(pair) for pair, _ in compared},
         {unit: "" for _, unit in compared},

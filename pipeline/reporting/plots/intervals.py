@@ -60,6 +60,7 @@ def interval_plot(
     several = {each: styles[each] for each in series} if len(series) > 1 else {}
 
     def draw(panel: Panel[str, Measure]) -> None:
+        """Draws the intervals of a row and a measure, with the marks and the better side."""
         here = [each for each in estimates if (each.row, each.column) == (panel.row, panel.column)]
         axes, (low, high) = panel.axes, _limits(estimates if shared else here, zeros)
         axes.set_xlim(low, high)

@@ -145,6 +145,7 @@ def rank_plot(comparisons: Comparisons) -> Plot | None:
         )
 
     def join_ties(panel: Panel[str, Measure]) -> None:
+        """Draws a vertical line beside methods whose mean ranks don't differ."""
         for number, (first, last) in enumerate(ranks.ties):
             panel.axes.plot(
                 [0.99 - 0.02 * number] * 2,

@@ -126,6 +126,7 @@ def scores_by_teacher_size(comparisons: Comparisons) -> Plot | None:
     styles = styles_of(results)
 
     def draw(panel: Panel[str, Measure]) -> None:
+        """Draws a line for each method over the teachers of a student."""
         axes, pairs = panel.axes, several[panel.row]
         for number, (label, style) in enumerate(styles.items()):
             shift = APART * (number / max(1, len(styles) - 1) - 0.5)

@@ -140,6 +140,7 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
     few, own = len(results.labels) <= TOGETHER, styles_of(results)
 
     def draw(panel: Panel[str, str]) -> None:
+        """Draws the loss curves of a panel, in the style of the pair or of the method."""
         axes, shown = panel.axes, of_pairs if together else {panel.row: own[panel.column]}
         for title, curve in curves[panel.column].items():
             if style := shown.get(title):
