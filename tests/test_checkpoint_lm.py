@@ -7,6 +7,7 @@ from test_heldout import PAIRS, SHAPE, WORDS
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from word_pieces import byte_level
 
+from pipeline.data.batch import Text
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.data import TokensSettings
@@ -77,13 +78,20 @@ def test_greedy_text_is_that_of_hflm_up_to_the_same_stop(until: list[str]):
     assert lm.generate_until(writing(until, prompts)) == expected
 
 
+def texts(lm: CheckpointLM, until: list[str], prompt: str, length: int) -> list[Text]:
+    """The response to a prompt as tokens, beside the text that lm-eval is given."""
+    (request,) = writing(until, [prompt], length=length)
+    return lm.respond([prompt], request.arguments[1])
+
+
 def test_a_greedy_text_is_not_written_far_beyond_its_stop():
     lm = CheckpointLM(model(), WORDS, 4000)
     prompt = PAIRS[0][0]
     free = lm.generate_until(writing([], [prompt], length=256))[0]
-    assert len(lm.generated[prompt, 0].response_ids) > 32  # it doesn't end early by itself
-    lm.generate_until(writing([free[0]], [prompt], length=256))
-    assert len(lm.generated[prompt, 0].response_ids) <= 32
+    (whole,) = texts(lm, [], prompt, 256)
+    assert len(whole.response_ids) > 32  # it doesn't end early by itself
+    (stopped,) = texts(lm, [free[0]], prompt, 256)
+    assert len(stopped.response_ids) <= 32
 
 
 def test_a_model_too_short_for_a_response_is_refused():
@@ -125,8 +133,8 @@ def test_given_ids_are_asked_whatever_the_model_s_tokenizer_would_make():
     lm = CheckpointLM(talker(words), words, 4000)
     ids = [words.bos_token_id, *words.encode("Repeat cat")]
     lm.prompts = {"Repeat cat": ids}
-    lm.generate_until(writing([], ["Repeat cat"], length=8))
-    assert list(lm.generated["Repeat cat", 0].prompt_ids) == ids
+    (text,) = texts(lm, [], "Repeat cat", 8)
+    assert list(text.prompt_ids) == ids
 
 
 def test_given_prompts_are_never_cut_and_lm_eval_s_are_counted():
@@ -150,13 +158,14 @@ def test_the_token_that_ended_a_text_is_no_part_of_it():
     words = byte_level()
     model = talker(words)
     free = CheckpointLM(model, words, 4000)
-    free.generate_until(writing([], ["Repeat cat"], length=30))
-    ids = list(free.generated["Repeat cat", 0].response_ids)
+    (whole,) = texts(free, [], "Repeat cat", 30)
+    ids = list(whole.response_ids)
     model.generation_config.eos_token_id = [words.eos_token_id, ids[9]]  # no special token
     lm = CheckpointLM(model, words, 4000)
     (response,) = lm.generate_until(writing([], ["Repeat cat"], length=30))
     end = ids.index(ids[9])
-    assert list(lm.generated["Repeat cat", 0].response_ids) == ids[: end + 1]
+    (text,) = texts(lm, [], "Repeat cat", 30)
+    assert list(text.response_ids) == ids[: end + 1]
     assert response == words.decode(ids[:end], skip_special_tokens=True)
 
 

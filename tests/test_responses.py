@@ -16,8 +16,14 @@ def answered(seeds: list[int], temperature: float) -> EvaluationRecords:
     sampling = Sampling(temperature=temperature)
     generation = GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=24)
     checkpoint = CheckpointLM(model(1), WORDS, BUDGET)
+    prompts = [item["prompt"] for item in ITEMS]
+    texts = {
+        (text.example_id, seed): text
+        for seed in seeds
+        for text in checkpoint.respond(prompts, responses.generation_options(generation, seed))
+    }
     tasks = responses.response_tasks(
-        "dolly", ITEMS, generation, lambda item, seed: checkpoint.generated[item["prompt"], seed]
+        "dolly", ITEMS, generation, lambda item, seed: texts[item["prompt"], seed]
     )
     results = lm_eval_results.evaluate_tasks(checkpoint, tasks, None, seed=0)
     return responses.response_records("dolly", generation, results)

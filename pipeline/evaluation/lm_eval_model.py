@@ -54,7 +54,6 @@ class CheckpointLM(HFLM):
         self.prompts: Mapping[str, Sequence[int]] = {}  # ids of those that are not lm-eval's, whole
         self.chat: ChatTemplate | None = None  # that lm-eval's own prompts are asked through
         self.truncated: Counter[str] = Counter()  # left-truncated texts, by label
-        self.generated: dict[tuple[str, int], Text] = {}  # by prompt and seed
         # by seed, where the responses to all prompts of a task were written before
         self.written: Mapping[int, list[Text]] = {}
 
@@ -198,8 +197,7 @@ class CheckpointLM(HFLM):
             decoding = Decoding.of(requests[indices[0]].arguments[1], self.max_gen_toks)
             prompts = [requests[index].arguments[0] for index in indices]
             texts = self._respond(prompts, decoding, progress)
-            for index, prompt, text in zip(indices, prompts, texts, strict=True):
-                self.generated[prompt, decoding.seed] = text
+            for index, text in zip(indices, texts, strict=True):
                 responses[index] = decoding.cut(self.writer.decode(text))
         return [responses[index] for index in range(len(requests))]
 

@@ -216,7 +216,6 @@ class Evaluator:
         """Tells lm-eval's model what it is asked, and what it has answered."""
         self.checkpoint.label, self.checkpoint.prompts = name, questions.prompt_ids
         self.checkpoint.chat = None  # the prompts are whole
-        self.checkpoint.generated.clear()
         self.checkpoint.written = written
 
     def responses(self, task: EvaluationTask, folders: Sequence[Path]) -> EvaluationRecords:
