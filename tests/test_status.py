@@ -273,6 +273,15 @@ def test_a_finished_experiment_is_done(chain: Copy, tiny: dict[str, Any]):
     assert "0 running, 0 queued, 0 failed, 0 interrupted, 0 left" in done.stdout
 
 
+@pytest.mark.xdist_group("chain_again")
+def test_a_report_that_was_deleted_is_left_and_has_not_failed(chain: Copy, tiny: dict[str, Any]):
+    report = chain.folder / "results/tiny/report"
+    aside = report.rename(chain.folder / "report set aside")
+    answer = Folder(chain.folder, tiny).ask()
+    aside.rename(report)
+    assert "0 failed, 0 interrupted, 1 left" in answer.stdout
+
+
 @pytest.fixture
 def broken(chain: Copy, tiny: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A configuration one of whose jobs fails, after a run."""

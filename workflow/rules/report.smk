@@ -32,6 +32,8 @@ rule report:
         directory("results/{experiment}/report"),
     log:
         "results/logs/report/{experiment}.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}.tsv"
     conda:
         "../../environment.yml"
     resources:
