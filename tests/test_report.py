@@ -73,6 +73,17 @@ def test_the_terminal_shows_the_best_methods_in_at_most_twelve_lines(
         assert f"{pair.value:.3f} {pair.label}" in line
 
 
+def test_a_long_name_is_told_whole_where_there_is_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "llama_3_2_3b_instruct → llama_3_2_1b"
+    best = {"method": "gkd", "value": "0.603", "tied": 0, "is_best": True}
+    shown = {"measures": ["NLL ↓"], "pairs": [{"pair": name, "best": [best]}], "verdicts": []}
+    (tmp_path / outcome.FILE).write_text(json.dumps(shown))
+    outcome.show(tmp_path, "")
+    assert f"{name}  0.603 gkd" in capsys.readouterr().out
+
+
 def test_the_main_table_can_be_computed_again_from_the_scores(made: Made) -> None:
     scores = pd.read_parquet(made.folder / "scores.parquet")
     table = pd.read_parquet(made.folder / "tables/main.parquet")

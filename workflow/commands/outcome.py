@@ -15,7 +15,8 @@ from workflow.commands.console import WIDEST
 
 LINES = 12
 ROWS = 4  # pairs of teacher and student
-LABEL = 22  # columns
+LABEL = 22  # columns that a pair's name has in any case
+GAP = 2  # columns between two of the table's
 
 
 def show(report: Path, note: str) -> None:
@@ -24,7 +25,7 @@ def show(report: Path, note: str) -> None:
     is_terminal = sys.stdout.isatty()
     width = min(WIDEST, shutil.get_terminal_size().columns) if is_terminal else WIDEST
     console = Console(width=width, highlight=False, no_color=not is_terminal)
-    console.print(_table(outcome))
+    console.print(_table(outcome, width))
     legend = _legend(outcome, is_terminal)
     pairs = min(len(outcome["pairs"]), ROWS + 1)
     # beside the headings, the note and the path
@@ -44,13 +45,17 @@ def _legend(outcome: Outcome, is_terminal: bool) -> list[str]:
     return ["; ".join(marks)] if marks else []
 
 
-def _table(outcome: Outcome) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("best method", no_wrap=True, overflow="ellipsis", max_width=LABEL)
+def _table(outcome: Outcome, width: int) -> Table:
+    rows = [_row(pair) for pair in outcome["pairs"][:ROWS]]
+    columns = list(zip(outcome["measures"], *(cells for _, *cells in rows), strict=True))
+    taken = sum(GAP + max(map(len, column)) for column in columns)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    label = max(LABEL, width - taken)
+    table.add_column("best method", no_wrap=True, overflow="ellipsis", max_width=label)
     for measure in outcome["measures"]:
         table.add_column(measure, no_wrap=True, overflow="ellipsis")
-    for pair in outcome["pairs"][:ROWS]:
-        table.add_row(*_row(pair))
+    for row in rows:
+        table.add_row(*row)
     if len(outcome["pairs"]) > ROWS:
         table.add_row(f"and {len(outcome['pairs']) - ROWS} more")
     return table
