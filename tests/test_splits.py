@@ -1,6 +1,7 @@
 """Fair draws and likeness: what a seed decides, and what counts as the same."""
 
 import random
+from itertools import permutations
 
 import pytest
 
@@ -83,14 +84,34 @@ def test_overlap_sees_questions_through_case_and_space_and_counts_instructions()
     assert shared.instructions == 2
 
 
-def test_a_conversation_asks_as_often_as_it_is_answered() -> None:
-    def chat(*contents: str) -> Example:
-        roles = ("user", "assistant") * len(contents)
-        pairs = zip(roles, contents, strict=False)
-        turns = [{"role": role, "content": content} for role, content in pairs]
-        talk = Conversation(turns, [], "here")
-        return Example(talk.question, "", (contents[-1],), "toy", chat=talk.dumps())
+def chat(*contents: str) -> Example:
+    roles = ("user", "assistant") * len(contents)
+    pairs = zip(roles, contents, strict=False)
+    turns = [{"role": role, "content": content} for role, content in pairs]
+    talk = Conversation(turns, [], "here")
+    return Example(talk.question, "", (contents[-1],), "toy", chat=talk.dumps())
 
+
+def test_conversations_that_begin_alike_stay_together_when_splits_are_drawn() -> None:
+    train = [chat(f"Ask {n % 30}?", "So.", f"And {n}?", "Thus.") for n in range(90)]
+    train += [chat(f"ask  {n}?", "So.") for n in range(30)]
+
+    places = hold_out(train, {"validation": 20, "test": 40}, "0")
+    splits = {split: [train[place] for place in each] for split, each in places.items()}
+
+    assert [len(splits[split]) for split in ("train", "validation", "test")] == [60, 20, 40]
+    for split, other in permutations(splits, 2):
+        assert not overlap(splits[split], splits[other]).questions
+
+
+def test_conversations_that_begin_otherwise_are_drawn_as_texts_of_one_turn_are() -> None:
+    talks = [chat(f"Ask {n}?", "So.", "And?", "Thus.") for n in range(60)]
+    turns = [example(talk.instruction) for talk in talks]
+
+    assert hold_out(talks, {"test": 20}, "0") == hold_out(turns, {"test": 20}, "0")
+
+
+def test_a_conversation_asks_as_often_as_it_is_answered() -> None:
     train = [chat("Sea?", "Blue.", "Sky?", "Blue too.", "Why?", "Light."), example("Sun?")]
     test = [
         chat("sea?", "Blue."),  # a part of the conversation

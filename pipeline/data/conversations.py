@@ -63,6 +63,13 @@ class Conversation:
         tools = [f"tools: {_json(self.tools)}"] if self.tools else []
         return "\n".join([*tools, *map(_line, before)])
 
+    @property
+    def opening(self) -> "Conversation":
+        """The same up to the first answer, trained on or not: what later turns build on."""
+        roles = [message["role"] for message in self.messages]
+        first_answer = roles.index("assistant", roles.index("user"))
+        return replace(self, messages=self.messages[: first_answer + 1])
+
     def with_answer(self, text: str) -> "Conversation":
         """The same with another last answer."""
         return replace(self, messages=[*self.messages[:-1], _turn("assistant", text)])

@@ -85,6 +85,14 @@ def question_keys(example: Example) -> list[tuple[str, str]]:
     return [(normalise(part.question), "") for part in parts]
 
 
+def opening_key(example: Example) -> tuple[str, str]:
+    """The key that examples which begin alike share: of a conversation, up to its first answer."""
+    if not example.chat:
+        return dedup_key(example)
+    chat = conversations.loads(example.chat, example.location)
+    return normalise(chat.opening.question), ""
+
+
 def user_turns(example: Example) -> list[str]:
     """What a user says in an example, normalised: the turns of a conversation, in their order."""
     if not example.chat:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 
-from pipeline.data.examples import RawDataset, dedup_key
+from pipeline.data.examples import RawDataset, opening_key
 from pipeline.data.splits import deduplicate, digest, shuffled_examples
 from pipeline.data.stored_examples import StoredExamples, stored
 
@@ -81,16 +81,16 @@ def mix(
 def _not_held_out(
     part: Part, held_out: Mapping[str, Mapping[str, StoredExamples]]
 ) -> StoredExamples:
-    """The training examples of a part that ask nothing that another one holds out."""
+    """The training examples of a part that begin with nothing that another one holds out."""
     asked = {
-        digest(*dedup_key(example))
+        digest(*opening_key(example))
         for name, splits in held_out.items()
         if name != part.name
         for examples in splits.values()
         for example in examples
     }
     train = part.examples("train")
-    questions = (digest(*dedup_key(example)) for example in train)
+    questions = (digest(*opening_key(example)) for example in train)
     return train.take(place for place, key in enumerate(questions) if key not in asked)
 
 

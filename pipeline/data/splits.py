@@ -11,7 +11,7 @@ from heapq import nsmallest
 from itertools import groupby
 from typing import TypeVar
 
-from pipeline.data.examples import Example, dedup_key, normalise, question_keys
+from pipeline.data.examples import Example, dedup_key, normalise, opening_key, question_keys
 from pipeline.data.stored_examples import StoredExamples
 
 NEAR_IDENTICAL_PERCENT = 80  # of the distinct words of two texts together, those in both
@@ -77,25 +77,37 @@ def hold_out(
 ) -> dict[str, list[int]]:
     """Places in `train` of splits of `counts` examples, and of the rest as split train.
 
-    They are drawn, and no question is in two of them. That of a conversation is all that comes
-    before its last answer: rows that begin alike are counted in the data's card.
+    They are drawn, and no question is in two of them. Conversations that begin with the same
+    question stay together, whatever comes after its answer.
 
     Raises:
         ValueError: if nothing would be left in train, or copies of a question make the counts
             impossible.
     """
     _check_enough(train, counts)
-    draws = [_draw(seed, "\0".join(dedup_key(example))) for example in train]
-    left = sorted(range(len(draws)), key=draws.__getitem__)  # copies of a question are neighbours
+    draws = _draws_of_groups(train, seed)
+    left = sorted(range(len(draws)), key=draws.__getitem__)  # those of a group are neighbours
     held_out: dict[str, list[int]] = {}
     for split, count in sorted(counts.items()):
         held_out[split], left = _fill(groupby(left, draws.__getitem__), count)
         if len(held_out[split]) < count:
             raise ValueError(
-                f"{split} can't have {count} examples: too many ask the same and stay together; "
+                f"{split} can't have {count} examples: too many ask the same, or begin alike, and stay together; "
                 "lower the count or name a file for this split"
             )
     return {"train": left, **held_out}
+
+
+def _draws_of_groups(examples: Iterable[Example], seed: str) -> list[bytes]:
+    """The draw of each example's group, the examples that begin alike: its least by question."""
+    groups: list[bytes] = []
+    least: dict[bytes, bytes] = {}
+    for example in examples:
+        draw = _draw(seed, "\0".join(dedup_key(example)))
+        group = digest(*opening_key(example))
+        groups.append(group)
+        least[group] = min(draw, least.get(group, draw))
+    return [least[group] for group in groups]
 
 
 def hold_out_first(train: StoredExamples, counts: Mapping[str, int]) -> dict[str, StoredExamples]:
