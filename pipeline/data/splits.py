@@ -92,8 +92,8 @@ def hold_out(
         held_out[split], left = _fill(groupby(left, draws.__getitem__), count)
         if len(held_out[split]) < count:
             raise ValueError(
-                f"{split} can't have {count} examples: too many ask the same, or begin alike, and stay together; "
-                "lower the count or name a file for this split"
+                f"{split} can't have {count} examples: too many ask the same, or begin alike, "
+                "and stay together; lower the count or name a file for this split"
             )
     return {"train": left, **held_out}
 
