@@ -1,9 +1,18 @@
-"""The view of a running experiment: what it draws, and in how many columns."""
+"""The view of a running experiment: what it draws, how wide, and what it calls failed."""
 
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
 from rich.console import Console
+from test_status import Folder
 
-from workflow.commands.job_status import JobStatus, Status, UnfinishedJob
+from workflow.commands.job_status import JobStatus, Status, UnfinishedJob, status_of
 from workflow.commands.live import SHOWN, drawn
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.jobs.jobs import Jobs
 
 WIDTH = 80
 
@@ -38,3 +47,17 @@ def test_the_view_of_a_large_grid_stays_small():
     assert len(lines) == 2 + SHOWN + 1
     assert f"and {100 - SHOWN} more" in lines[-1]
     assert max(map(len, lines)) <= WIDTH
+
+
+def test_what_failed_before_a_run_is_no_failure_of_the_run(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    jobs, folder = Jobs(Grid(validate(tiny))), Folder(tmp_path, tiny)
+    student = jobs.grid.student("jsd", "small", "large", 1)
+    monkeypatch.chdir(tmp_path)
+    folder.log(student, "ValueError: no text\n", age=60)
+    now = time.time()
+    assert status_of(jobs, now).count(JobStatus.FAILED) == 1
+    assert status_of(jobs, now, run_began=now).count(JobStatus.FAILED) == 0
+    folder.log(student, "ValueError: no text\n")
+    assert status_of(jobs, now, run_began=now).count(JobStatus.FAILED) == 1

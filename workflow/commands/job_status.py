@@ -73,18 +73,20 @@ class _Clock:
     """Tells a job of the current run from one of an earlier run."""
 
     now: float
-    since: float | None  # when the run began that makes this experiment, if one does
+    since: float | None  # when the run began that makes this experiment, if one does or just did
     any_since: float | None  # the same of any run: it may make what this experiment shares with it
 
 
-def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
+def status_of(jobs: Jobs, now: float, slots: int = 1, run_began: float | None = None) -> Status:
     """The experiment's status at a time.
 
     What is left is taken to run as many at once as now, or as `slots` says if those are more.
+    `run_began` is when the caller started a run of its own: what failed before it is left to do,
+    even if Snakemake has not yet noted that it runs.
     """
     snakemake, others = snakemake_state.started(), tuple(run_lock.active_experiments() or ())
     since = None if others and jobs.experiment not in others else snakemake
-    clock = _Clock(now, since, snakemake)
+    clock = _Clock(now, since or run_began, snakemake)
     unfinished = [_of_artifact(job, clock) for job in jobs.unfinished]
     waiting, seconds = _left(jobs, {job.id: job for job in unfinished}, slots)
 

@@ -21,17 +21,20 @@ BAR = 24  # columns
 SHOWN = 12  # running jobs
 
 
-def follow(jobs: Jobs, has_ended: Callable[[Status, float], bool]) -> Status:
+def follow(
+    jobs: Jobs, has_ended: Callable[[Status, float], bool], run_began: float | None = None
+) -> Status:
     """Shows an experiment until it has ended; returns its last status.
 
-    `has_ended` is given the present status, and the seconds to wait before it answers.
+    `has_ended` is given the present status, and the seconds to wait before it answers. Where the
+    caller has started the run, no failure from before `run_began` is told.
     """
     view, slots, is_last = (TerminalView if sys.stdout.isatty() else LineView)(), 1, False
     failures: set[tuple[str, str]] = set()
     try:
         while True:
             began = time.process_time()  # on a busy machine all takes long, and is no more work
-            status = status_of(jobs.reread(), time.time(), slots)
+            status = status_of(jobs.reread(), time.time(), slots, run_began)
             slots = max(slots, status.count(JobStatus.RUNNING))
             for job in status.jobs:
                 if job.status is JobStatus.FAILED and (job.stage, job.id) not in failures:

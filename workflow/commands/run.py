@@ -36,11 +36,11 @@ def main(
         # Snakemake's own reader would run what a configuration has as code
         load.plain_data(str(config or CONFIG))
         os.execve(sys.executable, command_line, environment())
-    jobs, started = Jobs.of_file(config or CONFIG), time.monotonic()
+    jobs, began = Jobs.of_file(config or CONFIG), time.time()
     run = SnakemakeProcess(command_line, _fresh_log(jobs.experiment))
-    status = live.follow(jobs, lambda _, seconds: run.has_ended(seconds))
+    status = live.follow(jobs, lambda _, seconds: run.has_ended(seconds), began)
     if run.status == 0:
-        took = duration(time.monotonic() - started)
+        took = duration(time.time() - began)
         note = f"{jobs.experiment}: {sum(status.done.values())} jobs finished; this run took {took}"
         outcome.show(Path(jobs.report), note)
     else:
