@@ -75,6 +75,28 @@ def test_a_copy_in_another_unicode_form_is_a_copy(other: str):
     assert shared.questions == shared.instructions == shared.ngrams == ("x", "y")
 
 
+@pytest.mark.parametrize(
+    "shared",
+    [
+        "中国的首都是北京它有三千多年的历史",
+        "日本の首都は東京でとても大きな都市です",
+        "กรงเทพมหานครเปนเมองหลวงของไทย",
+    ],
+    ids=["Chinese", "Japanese", "Thai"],
+)
+def test_a_run_of_a_script_without_spaces_is_found_in_a_longer_clause(shared: str):
+    train = [Example("Why?", "", (f"x{shared}也都好。",), "here")]
+    asked = [Example(f"How {text}?", "", ("So.",), "here") for text in (shared, shared[:12])]
+    assert contaminated_examples(["x", "y"], asked, train).ngrams == ("x",)
+
+
+def test_words_of_scripts_with_spaces_are_whole():
+    text = "où est le café де жили старые 대한민국 ΑΘΗΝΑ a1 b2 c3 d4"  # 13 words
+    asked = [Example(part, "", ("So.",), "here") for part in (text, text[:-1])]
+    train = [Example("Why?", "", (text,), "here")]
+    assert contaminated_examples(["x", "y"], asked, train).ngrams == ("x",)
+
+
 def test_texts_that_differ_in_more_than_form_are_no_copies():
     assert normalise("Was it resumed?") != normalise("Was it résumé?")
     assert normalise("a b") != normalise("ab")

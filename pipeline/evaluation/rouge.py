@@ -17,9 +17,9 @@ import regex
 from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
 
+from pipeline.data.scripts import SPACELESS
+
 LOST = 0.01  # share of the letters and digits of references from which on both ways are shown
-# a word of a script that is written without spaces is one of its characters, with its marks
-SPACELESS = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
 SPACED = rf"[\p{{L}}\p{{M}}\p{{N}}--{SPACELESS}]"
 WORD = regex.compile(rf"{SPACELESS}\p{{M}}*|{SPACED}+|\p{{S}}", regex.V1)
 ALPHANUMERIC = regex.compile(r"[\p{L}\p{N}]")

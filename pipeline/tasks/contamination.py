@@ -1,19 +1,24 @@
 """Overlap of a task with the training split: questions, instructions, and 13-grams of words.
 
 T. Brown et al., 2020, arXiv:2005.14165, appendix C, compare test sets with training text by
-13-grams. Case and punctuation don't count. A conversation asks what its user says in any turn,
-whatever its system prompt.
+13-grams. Case and punctuation don't count, and a character of a script without spaces counts as a
+word, since a whole clause of Chinese would be one otherwise. A conversation asks what its user says
+in any turn, whatever its system prompt.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import regex
+
 from pipeline.data.examples import Example, normalise, user_turns
+from pipeline.data.scripts import SPACELESS
 from pipeline.data.splits import overlap
 
 N = 13  # words of an n-gram
 NAMED = 5  # ids in a warning
+PART = regex.compile(rf"{SPACELESS}|[^{SPACELESS}]+", regex.V1)  # of a run of letters and digits
 
 
 @dataclass(frozen=True)
@@ -80,5 +85,6 @@ def contaminated_texts(
 
 def ngram_hashes(text: str) -> Iterable[int]:
     """A hash of each n-gram of words in the text."""
-    words = re.findall(r"\w+", normalise(text))
+    runs = re.findall(r"\w+", normalise(text))
+    words = [word for run in runs for word in ([run] if run.isascii() else PART.findall(run))]
     return (hash(tuple(words[start : start + N])) for start in range(len(words) - N + 1))
