@@ -138,6 +138,20 @@ def test_teacher_and_measure_are_chosen_from_lists_and_cleared(long: WebElement)
     assert len(shown_rows(long)) == everything
 
 
+def test_no_text_of_a_copied_table_is_a_formula_and_its_numbers_are_numbers(
+    chrome: Chrome, long: WebElement
+) -> None:
+    cells = long.find_elements(By.CSS_SELECTOR, "tbody.rows tr:first-child td")
+    for cell, text in zip(cells, ("=1+1", "-0.5", "+a", "-1 ± 2"), strict=False):
+        chrome.execute_script("arguments[0].textContent = arguments[1]", cell, text)
+    permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    chrome.execute_cdp_cmd("Browser.grantPermissions", {"permissions": permissions})
+    long.find_element(By.XPATH, ".//button[text()='Copy CSV']").click()
+    copied = chrome.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    for text in ("'=1+1", "-0.5", "'+a", "'-1 ± 2"):
+        assert f'"{text}"' in copied
+
+
 def test_columns_are_hidden_and_shown(long: WebElement) -> None:
     long.find_element(By.CSS_SELECTOR, ".columns button:nth-of-type(2)").click()
     headings = long.find_elements(By.CSS_SELECTOR, "thead th")

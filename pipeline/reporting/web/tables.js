@@ -137,8 +137,12 @@
   const SIGNS = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
     "↑": "$\\uparrow$", "↓": "$\\downarrow$", "±": "$\\pm$", "−": "$-$", "→": "$\\to$", "—": "---" };
   const inLatex = (text) => text.replace(/[\\~^↑↓±−→—&%$#_{}]/g, (sign) => SIGNS[sign] ?? `\\${sign}`);
+  // A spreadsheet runs a text that begins so, unless it is a number.
+  const FORMULA = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/;
+  const guarded = (text) => (FORMULA.test(text) && isNaN(text) ? `'${text}` : text);
+  const quoted = (text) => `"${guarded(text).replaceAll('"', '""')}"`;
   const FORMATS = {
-    CSV: (rows) => rows.map((row) => row.map((text) => `"${text.replaceAll('"', '""')}"`).join(",")),
+    CSV: (rows) => rows.map((row) => row.map(quoted).join(",")),
     LaTeX: ([head, ...rows]) => {
       const line = (row) => `${row.map(inLatex).join(" & ")} \\\\`;
       const columns = "l".repeat(head.length);
