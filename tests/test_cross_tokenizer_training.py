@@ -184,6 +184,19 @@ def test_measures_by_bytes_and_over_spans() -> None:
         assert 0 <= values["span_top1_agreement", text.example_id] <= 1
 
 
+def test_special_tokens_agree_where_a_text_has_them_in_the_same_place() -> None:
+    shared, teacher = texts(byte_level_bpe), foreign_teacher()
+    pairs = over_bytes.counterparts(shared, teacher, Aligned.student_bytes)
+    eos = {text.response_ids[-1] for text in shared}
+    assert {ours for _, ours in pairs} == eos
+    assert all(teacher.alignment.teacher_bytes[theirs] == b"" for theirs, _ in pairs)
+
+    theirs, ours = torch.tensor([1, 1, 0, 2, 1]), torch.tensor([0, 1, 0, 2, 2])
+    vocabulary = [b"", b"", b"a"]  # the teacher's 1 and the student's 0 are EOS
+    agree = over_bytes.agreement(theirs, ours, vocabulary, vocabulary, {(1, 0)})
+    assert agree.tolist() == [1, 0, 0, 1, 0]
+
+
 def test_a_model_is_nothing_apart_from_itself_over_spans() -> None:
     model = tiny.llama(seed=1, vocabulary=len(Aligned.teacher_bytes))
     own = Aligned()

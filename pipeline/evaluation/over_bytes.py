@@ -7,12 +7,13 @@ Notation: a and b the log-likelihoods of a span's text under teacher and student
                              data-processing inequality a lower bound on the divergence of whole
                              distributions, but for what each tokenizer may put behind a span
     span_top1_agreement      whether the most likely tokens of both agree where a span begins: the
-                             bytes of one begin with those of the other, or both are special; a
-                             column that pads the teacher's head agrees with nothing
+                             bytes of one begin with those of the other, or both are special and
+                             meet in a span of some text, as two EOS do; a column that pads the
+                             teacher's head agrees with nothing
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,14 +55,30 @@ def measure(
 ) -> EvaluationRecords:
     """Bits per byte of every text that has any, and the spans of those that are aligned."""
     reader, parts = LiveTeacher(model, precision), []
+    specials = {
+        name: counterparts(texts, teacher, vocabulary) for name, teacher in teachers.items()
+    }
     long_enough = [text for text in texts if _byte_count(text, vocabulary)]
     for batch in micro_batches(long_enough, max_tokens, model.device):
         logits = reader.logits(batch)[:, : len(vocabulary)]
         parts.append(_bits_per_byte(batch, logits, vocabulary))
         for name, teacher in teachers.items():
-            parts += _over_spans(batch, logits, vocabulary, name, teacher)
+            parts += _over_spans(batch, logits, vocabulary, name, teacher, specials[name])
     tables = [item_rows(part.metric, part.ids, part.values, part.weights) for part in parts]
     return EvaluationRecords(items=pa.concat_tables(tables))
+
+
+def counterparts(
+    texts: Sequence[Text], teacher: AlignedTeacher, student: Bytes
+) -> set[tuple[int, int]]:
+    """The special tokens of teacher and student that stand in the same place of a text."""
+    pairs = set()
+    for text in texts:
+        if aligned := teacher.alignment.texts.get(text.example_id):
+            ends = zip(aligned.ends.teacher, aligned.ends.student, strict=True)
+            theirs, ours = aligned.teacher.target_ids, text.target_ids
+            pairs.update((theirs[first - 1], ours[second - 1]) for first, second in ends)
+    return {pair for pair in pairs if student[pair[1]] == MARKER}  # so is the other, by the bytes
 
 
 def _byte_count(text: Text, vocabulary: Bytes) -> int:
@@ -77,7 +94,12 @@ def _bits_per_byte(batch: Batch, logits: torch.Tensor, vocabulary: Bytes) -> Mea
 
 
 def _over_spans(
-    batch: Batch, logits: torch.Tensor, vocabulary: Bytes, name: str, teacher: AlignedTeacher
+    batch: Batch,
+    logits: torch.Tensor,
+    vocabulary: Bytes,
+    name: str,
+    teacher: AlignedTeacher,
+    specials: Collection[tuple[int, int]],
 ) -> Iterator[Measured]:
     """The measures against a teacher, on those of the texts that are aligned."""
     is_aligned = [text.example_id in teacher.alignment.texts for text in batch.texts]
@@ -101,7 +123,7 @@ def _over_spans(
 
     if signal.top_ids is not None:
         tops = signal.top_ids[spans.teacher_first, 0], student.argmax(-1)[spans.student_first]
-        agree = _agree(*tops, teacher.alignment.teacher_bytes, vocabulary)
+        agree = agreement(*tops, teacher.alignment.teacher_bytes, vocabulary, specials)
         counts = _by_text(torch.ones_like(agree), text_of_span, len(ids))
         shares = _by_text(agree, text_of_span, len(ids)) / counts
         yield Measured(Metric(TASK, "span_top1_agreement", teacher=name), ids, shares, counts)
@@ -114,19 +136,26 @@ def _span_or_not(a: PerSpan, b: PerSpan) -> PerSpan:
     return a.exp() * (a - b) + rest_a.exp() * (rest_a - rest_b)
 
 
-def _agree(
-    teacher_ids: torch.Tensor, student_ids: torch.Tensor, teacher: Bytes, student: Bytes
+def agreement(
+    teacher_ids: torch.Tensor,
+    student_ids: torch.Tensor,
+    teacher: Bytes,
+    student: Bytes,
+    specials: Collection[tuple[int, int]],
 ) -> torch.Tensor:
+    """1 where two most likely tokens agree, 0 elsewhere."""
     pairs = zip(teacher_ids.tolist(), student_ids.tolist(), strict=True)
     agree = [
-        mine < len(teacher) and _begins(teacher[mine], student[yours]) for mine, yours in pairs
+        mine < len(teacher)
+        and ((mine, yours) in specials or _begins(teacher[mine], student[yours]))
+        for mine, yours in pairs
     ]
     return torch.tensor(agree, device=teacher_ids.device).double()
 
 
 def _begins(first: bytes, second: bytes) -> bool:
     if MARKER in (first, second):
-        return first == second
+        return False
     return first.startswith(second) or second.startswith(first)
 
 
