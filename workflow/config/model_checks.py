@@ -47,7 +47,9 @@ def _tokenizer_faults(experiment: Experiment) -> Iterator[str]:
         if not isinstance(model, Shape):
             continue
         key, named = f"models.{name}.tokenizer_of", model.tokenizer_of
-        own = [name for name in experiment.models if not isinstance(_base(experiment, name), Shape)]
+        own = [
+            name for name in experiment.models if not isinstance(base_of(experiment, name), Shape)
+        ]
         allowed = f"allowed: {', '.join(own)}" if own else "and no model has a tokenizer of its own"
         if named is None and experiment.tokenizer is None:
             mend = f"`tokenizer_of: {own[0]}` gives it that model's, or " if own else ""
@@ -144,13 +146,13 @@ def _used_models(experiment: Experiment, are_sharing: bool = False) -> list[tupl
 
 def _vocabulary_source(experiment: Experiment, name: str) -> object:
     """The source that a model's vocabulary comes from."""
-    source = _base(experiment, name)
+    source = base_of(experiment, name)
     if isinstance(source, Shape) and source.tokenizer_of is not None:
-        return _base(experiment, source.tokenizer_of)
+        return base_of(experiment, source.tokenizer_of)
     return source
 
 
-def _base(experiment: Experiment, name: str) -> object:
+def base_of(experiment: Experiment, name: str) -> object:
     """A model's source, or that of the model that it is cut from."""
     model = experiment.models[name]
     return experiment.models[model.model] if isinstance(model, LayersOf) else model

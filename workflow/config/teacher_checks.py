@@ -6,8 +6,9 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import Method
 from pipeline.settings.data import Mixture
 from pipeline.settings.experiment import Experiment
-from pipeline.settings.models import LayersOf, Shape, Tokenizer
+from pipeline.settings.models import Shape, Tokenizer
 from pipeline.settings.teacher import Combination
+from workflow.config.model_checks import base_of
 
 Methods = Mapping[str, Method]  # by their rows
 
@@ -63,8 +64,7 @@ def tokenizer_faults(experiment: Experiment, methods: Methods) -> Iterator[str]:
 
 def _own_tokenizer_faults(experiment: Experiment, name: str) -> Iterator[str]:
     teacher = experiment.teachers[name]
-    key, model = f"teachers.{name}.tokenizer", experiment.models[teacher.model]
-    base = experiment.models[model.model] if isinstance(model, LayersOf) else model
+    key, base = f"teachers.{name}.tokenizer", base_of(experiment, teacher.model)
     if isinstance(base, Shape) and teacher.tokenizer == "own":
         yield (
             f"{key} = 'own': model {teacher.model} is a shape, which has none; allowed: settings "

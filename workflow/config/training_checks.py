@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from pipeline.models.foreign_files import layer_names
 from pipeline.models.lora_targets import fault_of
 from pipeline.settings.experiment import Experiment, MethodChoice
-from pipeline.settings.models import LayersOf, PathModel, Shape
+from pipeline.settings.models import PathModel, Shape
 from pipeline.settings.training import Lora, Training
 from workflow.config import pydantic_errors
 from workflow.config.config_file import key_of
+from workflow.config.model_checks import base_of
 from workflow.config.trials import merge
 
 OF_SHAPE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -100,8 +101,7 @@ def _use(experiment: Experiment, model: str, overrides: Overrides) -> _Use:
 def _use_faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterator[str]:
     if use.lora is None:
         return
-    source = experiment.models[use.model]
-    base = experiment.models[source.model] if isinstance(source, LayersOf) else source
+    base = base_of(experiment, use.model)
     layers = OF_SHAPE if isinstance(base, Shape) else ()
     if isinstance(base, PathModel):
         layers = layer_names(Path(base.path))
