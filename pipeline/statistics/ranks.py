@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from pipeline.statistics.tests import ALPHA
+
 FEWEST_BLOCKS = 5  # below which a test of ranks over blocks finds next to nothing
 
 
@@ -23,12 +25,12 @@ def rank_bounds(worse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 1 + worse.sum(axis=1), len(worse) - worse.sum(axis=0)
 
 
-def critical_difference(methods: int, blocks: int, alpha: float = 0.05) -> float:
-    """Nemenyi's: how far two mean ranks must be apart (Demšar 2006, JMLR 7:1).
+def critical_difference(methods: int, blocks: int) -> float:
+    """Nemenyi's at 5 %: how far two mean ranks must be apart (Demšar 2006, JMLR 7:1).
 
     It holds for all pairs of methods together, after many blocks that are independent.
     """
-    quantile = stats.studentized_range.ppf(1 - alpha, methods, np.inf) / np.sqrt(2)
+    quantile = stats.studentized_range.ppf(1 - ALPHA, methods, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 
 

@@ -67,7 +67,7 @@ def lease_folder() -> Path:
 
 @contextlib.contextmanager
 def leased_gpus(
-    gpus: Sequence[Gpu], memory_mb: int, folder: Path, count: int = 1
+    gpus: Sequence[Gpu], memory_mb: int, folder: Path, count: int
 ) -> Iterator[list[Gpu]]:
     """Some GPUs with this much memory each for this process; waits until there are as many.
 

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.artifacts import part as parts
@@ -93,7 +93,7 @@ def _threads_of_rank(threads: int, ranks: int, device: str) -> int:
 
 
 def run_artifact(
-    output: Path, configfile: Path, profile: Path | None = None, stage_flags: Sequence[str] = ()
+    output: Path, configfile: Path, profile: Path | None, stage_flags: Sequence[str] = ()
 ) -> None:
     """Runs the job of one artifact of an experiment, with the flags that its rule would pass."""
     # these take longer to import than many a job of a rule takes to run
@@ -113,8 +113,7 @@ def run_artifact(
     artifact = jobs.grid.artifacts.get(str(whole))
     if artifact is not None:  # otherwise it is the report
         requests, job = ResourceRequests(jobs.grid, machine), job_files.Wildcards(artifact.id)
-        limits = replace(
-            limits,
+        limits = MachineLimits(
             device=requests.device(job),
             ranks=requests.ranks(job),
             tasks=requests.nodes(job),
@@ -126,7 +125,7 @@ def run_artifact(
     run_stage(output, limits, stage_flags)
 
 
-def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str] = ()) -> None:
+def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str]) -> None:
     """Runs the job of an artifact within the machine's limits."""
     file = job_files.path_of(output)
     if not file.is_file():

@@ -125,8 +125,8 @@ def small_multiples(
     rows: Mapping[RowKey, str],
     columns: Mapping[ColumnKey, str],
     size: tuple[float, float],
-    legend: Sequence[Line2D | Patch] = (),
-    narrowest: float = NARROWEST,
+    legend: Sequence[Line2D | Patch],
+    narrowest: float,
     names: Sequence[str] = (),
 ) -> tuple[Figure, list[Panel[RowKey, ColumnKey]]]:
     """A figure with a panel for each row and column, and their titles.

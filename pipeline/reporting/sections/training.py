@@ -11,7 +11,7 @@ from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.analysis.searches import Search, described
 from pipeline.reporting.analysis.texts import operations
 from pipeline.reporting.costs.attribution import job_costs, total
-from pipeline.reporting.render.table import Cell, Column, Heading, Table, number_cell
+from pipeline.reporting.render.table import Column, Heading, Table, number_cell
 
 ABOUT_SEARCHES = (
     "The chosen setting, its validation score (mean over tuning seeds) and its lead over the "
@@ -69,10 +69,6 @@ def tuning_table(
     )
     items = {pair: [each for each in searches if each.row.pair == pair] for pair in results.pairs}
     return Table.of_pairs("tuning", ABOUT_SEARCHES, columns, items, results, data)
-
-
-def _score_cell(search: Search) -> Cell:
-    return number_cell(search.chosen.mean, lambda score: f"{score:.3f} {search.measure.unit}")
 
 
 def _lead(search: Search) -> float | None:
