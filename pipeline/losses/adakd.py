@@ -4,8 +4,10 @@ X. Xie, Z. Xue, J. Wu, J. Li, Y. Wang, X. Hu, Y. Liu, J. Zhang, 2025. LLM-Orient
 Knowledge Distillation. arXiv:2510.11615; details from their repository (SassyRong/AdaKD), script
 AdaKD.sh: Hellinger distance, reverse KL, c = 0.5. Departures: ranks and median are over the whole
 optimizer step, where the repository takes a micro-batch; the difficulty, and so the temperature,
-is held constant, where its gradient leaks through; a base other than reverse KL is ours. On a
-sparse support the bucket is tempered as if it were one token.
+is held constant, where its gradient leaks through; a base other than reverse KL is ours.
+Cross entropy or losses on hidden states that a row adds are in the loss that moves r; whether the
+repository leaves them out there was not checked. On a sparse support the bucket is tempered as if
+it were one token.
 """
 
 from dataclasses import dataclass

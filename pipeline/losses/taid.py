@@ -4,9 +4,10 @@ M. Shing, K. Misaki, H. Bao, S. Yokoi, T. Akiba, 2025. TAID: Temporally Adaptive
 Distillation for Efficient Knowledge Transfer in Language Models. arXiv:2501.16937; details from
 their repository (SakanaAI/TAID). t never falls behind a straight line from its start to its end,
 and runs ahead of it while the loss goes down. Departures: the target's entropy stays in the loss,
-so that zero means equal; the repository takes the relative change of the cross entropy. A base
-other than forward KL is ours. On a sparse support the bucket is interpolated as if it were one
-token.
+so that zero means equal; the repository takes the relative change of the cross entropy. Cross
+entropy or losses on hidden states that a row adds are in the loss whose change moves t; whether the
+repository leaves them out there was not checked. A base other than forward KL is ours. On a sparse
+support the bucket is interpolated as if it were one token.
 """
 
 import math
