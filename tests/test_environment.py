@@ -150,3 +150,8 @@ def test_a_machine_is_told_in_a_line() -> None:
     assert {"host", "cpu", "cores", "memory_bytes", "gpus"} == set(facts)
     gpu = {"host": "node7", "cpu": "EPYC", "cores": 16, "memory_bytes": 2**36, "gpus": ["H100"] * 2}
     assert origin.machine(gpu) == "node7: EPYC, 16 cores, 64 GiB, 2 × H100"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(20, "20 s"), (300, "5 min"), (9000, "2.5 h")])
+def test_the_time_of_the_jobs_is_never_rounded_to_zero(seconds: float, shown: str):
+    assert origin.Origin("", "", (), (), seconds).job_time == shown

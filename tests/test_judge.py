@@ -68,7 +68,9 @@ def test_a_ten_is_no_one_however_the_tokenizer_splits_it(ten: bool):
 
 
 def test_a_question_that_is_too_long_is_refused_by_the_judges_name():
-    with pytest.raises(ValueError, match=r"the judge strict has 30 positions.*judges\.strict"):
+    with pytest.raises(
+        ValueError, match=r"the judge strict has 30 positions.*judges\.strict\.model"
+    ):
         judge(characters(ten=False), positions=30).answers(["x" * 40], LETTERS)
 
 

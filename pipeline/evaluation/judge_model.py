@@ -50,7 +50,10 @@ class LocalJudge:
         longest = max(options, key=len)
         prompts = enumerate(self._prompts(questions))
         texts = [Text(str(index), prompt_ids, longest) for index, prompt_ids in prompts]
-        key = f"evaluation.max_new_tokens, or leave evaluation.judges.{self.name} out"
+        key = (
+            "evaluation.max_new_tokens, or let a model with more positions judge: "
+            f"evaluation.judges.{self.name}.model"
+        )
         positions.check(f"the judge {self.name}", self.model.config, texts, 0, key)
         answers: dict[int, Answer] = {}
         progress = ProgressLog(self.name, len(texts), "questions")

@@ -27,7 +27,9 @@ class Origin:
 
     @property
     def job_time(self) -> str:
-        """The time that the jobs took, in minutes or hours."""
+        """The time that the jobs took, in seconds, minutes or hours."""
+        if self.seconds < 90:
+            return f"{self.seconds:.0f} s"
         minutes = self.seconds / 60
         return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:,.1f} h"
 

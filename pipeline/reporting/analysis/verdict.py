@@ -123,5 +123,5 @@ def _power(measure: Measure, comparisons: Comparisons) -> str:
     detectable = comparisons.detectable.items()
     smallest = max(least.after_holm for (_, other), least in detectable if other == measure)
     if not measure.metric.is_possible(smallest):
-        return "80 % power for no difference that its scale allows"
+        return "no difference on its scale has 80 % power"
     return f"80 % power for differences of {measure.metric.with_unit(measure.format_end(smallest))}"
