@@ -183,6 +183,15 @@ def test_sign_flips_of_few_units_are_scipys_exact_permutation_test(items: int) -
     assert sign_flip_p_values(values / items, ONE, OTHER)[0] == pytest.approx(exact.pvalue)
 
 
+@pytest.mark.parametrize("items", [4, 8, 12, 200])
+def test_sign_flips_see_a_difference_far_smaller_than_the_items_scatter(items: int) -> None:
+    rng = np.random.default_rng(items)
+    shared, own = rng.normal(3.0, 1.0, items), rng.normal(1e-5, 3e-6, items)
+    apart = sign_flip_p_values(np.stack([shared + own, shared]), ONE, OTHER)
+    assert apart == pytest.approx(sign_flip_p_values(np.stack([own, 0 * own]), ONE, OTHER))
+    assert apart[0] >= smallest_p_value(items)
+
+
 def test_sign_flips_of_many_units_are_scipys_with_draws() -> None:
     values = two_methods(80)[:, 0]
     drawn = stats.permutation_test(

@@ -12,7 +12,7 @@ ALPHA = 0.05  # share of families with a false claim
 EXACT = 12  # items up to which every flip is enumerated
 DRAWS = 5000
 BLOCK = 500  # flips held in memory at once
-TIE = 1e-5  # of a standard deviation: as large as the observed one, in single precision
+TIE = 1e-5  # of a standard deviation: as large as the observed one, but for rounding
 
 # For every set of units P(|Σ ± c| ≥ z (Σ c²)^½) <= 3.178 P(|Z| ≥ z), the least such factor being
 # 1 / 4 P(Z ≥ 2^½) (Bentkus & Dzindzalieta 2015, Bernoulli 21:1231). It reaches where draws don't.
@@ -39,11 +39,13 @@ def sign_flip_p_values(units: np.ndarray, first: np.ndarray, second: np.ndarray)
 def _exceedances(
     units: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: np.ndarray
 ) -> np.ndarray:
-    """How many flips set each pair at least as far apart as its threshold."""
-    single = units.astype(np.float32)
+    """How many flips set each pair at least as far apart as its threshold.
+
+    Sums are in double precision: two methods may differ by far less than their items scatter.
+    """
     count = np.zeros(len(first), dtype=np.int64)
     for flips in _flips(units.shape[1]):
-        sums = 2 * flips @ single.T - single.sum(axis=1)
+        sums = 2 * flips @ units.T - units.sum(axis=1)
         count += (np.abs(sums[:, first] - sums[:, second]) >= threshold).sum(axis=0)
     return count
 
@@ -61,12 +63,12 @@ def _moments(
 def _flips(count: int) -> Iterator[np.ndarray]:
     """Blocks of flips [flips, items], 1 where values stay and 0 where they swap; all, or a draw."""
     if count <= EXACT:
-        yield (np.arange(2**count)[:, None] >> np.arange(count) & 1).astype(np.float32)
+        yield (np.arange(2**count)[:, None] >> np.arange(count) & 1).astype(np.float64)
         return
     rng = np.random.default_rng(count)
     for _ in range(DRAWS // BLOCK):
         bits = np.frombuffer(rng.bytes(-(-BLOCK * count // 8)), dtype=np.uint8)
-        yield np.unpackbits(bits)[: BLOCK * count].reshape(BLOCK, count).astype(np.float32)
+        yield np.unpackbits(bits)[: BLOCK * count].reshape(BLOCK, count).astype(np.float64)
 
 
 def _tail_bound(observed: np.ndarray, deviations: np.ndarray) -> np.ndarray:
