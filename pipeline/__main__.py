@@ -4,7 +4,6 @@ Heavy libraries are imported only after the arguments are parsed.
 """
 
 import argparse
-import importlib
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import get_args, get_type_hints
 
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.part import Part
+from pipeline.runtime.imports import import_for_good
 from pipeline.stages import command_line
 from pipeline.stages.options import STAGES, Paths
 
@@ -31,7 +31,7 @@ def main() -> None:
     # a repeated flag comes as a list
     frozen = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
     options = STAGES[name](**frozen)
-    importlib.import_module(f"pipeline.stages.{name}").run(options)
+    import_for_good(f"pipeline.stages.{name}").run(options)
 
 
 def add_flags(parser: argparse.ArgumentParser, options_type: type) -> None:

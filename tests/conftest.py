@@ -124,10 +124,14 @@ def gpu() -> Iterator[Ledger]:
         yield ledger
 
 
-def pytest_collection_finish() -> None:
-    """Leaves all that is loaded by now out of garbage collections: it is there to stay."""
-    gc.collect()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keeps what is loaded and collected, which is there to stay, out of garbage collections."""
+    gc.disable()
+    collected = yield
     gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

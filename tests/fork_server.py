@@ -89,12 +89,13 @@ def run(words: list[str]) -> None:
 def main() -> None:
     """Loads `fork_server.py SOCKET LIBRARY ...`, then serves."""
     requests = socket.socket(fileno=int(sys.argv[1]))
+    gc.disable()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of third parties, about their own code
         for library in sys.argv[2:]:
             importlib.import_module(library)
-    gc.collect()
     gc.freeze()  # a collection in a fork touches, and so copies, none of it
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     request = next_request(requests)
     become(request)

@@ -5,7 +5,6 @@ and returns the exit status. It is imported only when it is to run: `--help` loa
 """
 
 import argparse
-import importlib
 import os
 import signal
 import sys
@@ -39,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(module: str, options: dict[str, object]) -> int:
     """A command's exit status; a reader of its output that has had enough (`| head`) ends it."""
+    from pipeline.runtime.imports import import_for_good
     from pipeline.runtime.streams import prepare_streams
     from pipeline.stages.command_line import explained
 
     prepare_streams()
     try:
-        command = importlib.import_module(f"workflow.commands.{module}")
+        command = import_for_good(f"workflow.commands.{module}")
         status = command.main(**options)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -4,7 +4,6 @@ It imports libraries but no stage of the pipeline, so that each job runs the cod
 """
 
 import contextlib
-import importlib
 import json
 import os
 import runpy
@@ -17,6 +16,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from pipeline.runtime.imports import import_for_good
 from workflow.launch import processes
 from workflow.launch.preload_client import COMPILE_THREADS, JobRequest
 
@@ -45,7 +45,7 @@ def serve(listener: socket.socket) -> NoReturn:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of third parties, about their own code
             for library in LIBRARIES:
-                importlib.import_module(library)
+                import_for_good(library)
         server = Server(listener)
         signal.signal(signal.SIGTERM, server.stop)
         server.serve()
