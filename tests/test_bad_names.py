@@ -6,8 +6,8 @@ import pytest
 from refusals import refusal
 from snaking import TINY, edited
 
+from pipeline.artifacts.stages import STAGES
 from workflow.config.validate import validate
-from workflow.jobs.stage_modules import STAGES
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from jobs_here import ordered, roles, run, started
 from snaking import edited
 
 from pipeline.artifacts.checksums import MANIFEST
+from pipeline.artifacts.stages import STAGES
 from pipeline.reporting.analysis import load
 from pipeline.reporting.analysis.limits import limits_of_costs
 from workflow.config.validate import validate
@@ -28,7 +29,6 @@ from workflow.jobs import grid_csv, job_files
 from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.preparation import move_damaged_aside, write_job_file
-from workflow.jobs.stage_modules import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("damage")]
 Told = Callable[[str, object], None]  # what is injected, and how often

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from stage_commands import ROOT, run_stage
 
+from pipeline.artifacts.stages import STAGES as FOLDERS
 from pipeline.stages.options import STAGES
-from workflow.jobs.stage_modules import STAGES as FOLDERS
 
 HEAVY = {"numpy", "pyarrow", "pydantic", "torch", "transformers"}
 

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.artifacts import checksums
 from pipeline.artifacts.checksums import MANIFEST
+from pipeline.artifacts.stages import STAGES
 from workflow.commands import snakemake_state
 from workflow.commands.console import file_size, show_table
 from workflow.commands.plan import RESULTS
@@ -29,7 +30,6 @@ from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.needed import Recorded
 from workflow.jobs.source_hash import RECORDS as SOURCES
-from workflow.jobs.stage_modules import STAGES
 from workflow.launch import run_lock
 
 ID = r"[A-Za-z0-9_.-]+-[0-9a-f]{8}"

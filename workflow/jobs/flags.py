@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Iterable
 
+from pipeline.artifacts.stages import SERVED
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.jobs.stage_modules import SERVED
 
 
 def flags_of(grid: Grid, artifact: Artifact) -> list[str]:

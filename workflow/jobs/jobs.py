@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.part import Part
+from pipeline.artifacts.stages import STAGES
 from workflow.config import load
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
@@ -22,7 +23,7 @@ from workflow.jobs.condition import Condition, State, condition, read_manifest
 from workflow.jobs.flags import flags_of
 from workflow.jobs.job_files import Wildcards
 from workflow.jobs.parts import PartWildcards, marker, state_of, uncut
-from workflow.jobs.stage_modules import REPORT, STAGES, modules_of, stage_of
+from workflow.jobs.stage_modules import REPORT, modules_of, stage_of
 
 # stages whose artifacts a report shows something of, however far behind an evaluation they are
 REPORTED = set(STAGES) - {"models", "tokenizers"}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.artifacts.stages import STAGES
 from workflow.jobs import job_files
 from workflow.jobs.condition import read_manifest
-from workflow.jobs.stage_modules import STAGES
 
 
 @dataclass(frozen=True)

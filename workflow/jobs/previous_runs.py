@@ -10,9 +10,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.stages import STAGES
 from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import read_manifest
-from workflow.jobs.stage_modules import STAGES
 
 Manifest = dict[str, Any]
 INPUT = 100  # an input that differs weighs more than a setting: it has settings of its own

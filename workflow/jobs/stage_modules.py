@@ -3,29 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.artifacts import stages
 from pipeline.methods import components
 from pipeline.methods.method import FIELDS
 from workflow.grid.artifact import Artifact
 
-STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
-    "data": "prepare_data",
-    "tokenizers": "train_tokenizer",
-    "tokens": "tokenize",
-    "alignments": "align",
-    "models": "prepare_model",
-    "teachers": "train",
-    "starts": "train",
-    "students": "train",
-    "choices": "choose",
-    "texts": "generate",
-    "caches": "cache_teacher",
-    "tasks": "prepare_task",
-    "evals": "evaluate",
-}
 DIVIDED = ("cache_teacher", "generate", "evaluate")  # whose work jobs of parts may share
 RANKED = ("train", *DIVIDED)  # stages whose work several ranks can share
-JUDGED = "judge"  # in the settings of evaluations that a judge has added to
-SERVED = "served_model"  # in the settings of jobs that ask an endpoint
 REPORT = "pipeline.stages.report"
 
 
@@ -36,10 +20,7 @@ def modules_of(artifact: Artifact) -> tuple[str, tuple[str, ...]]:
 
 def stage_of(artifact: Artifact) -> str:
     """The stage that makes an artifact."""
-    settings = artifact.settings
-    if artifact.stage == "texts" and SERVED in settings:
-        return "ask"
-    return "judge" if JUDGED in settings else STAGES[artifact.stage]
+    return stages.stage_of(artifact.stage, artifact.settings)
 
 
 def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,27 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import checksums
+from pipeline.artifacts.stages import STAGES
 
-# the file that makes the artifacts of a folder
-STAGE_FILES = {
-    folder: f"pipeline/stages/{name}.py"
-    for folder, name in {
-        "evals": "evaluate",
-        "students": "train",
-        "choices": "choose",
-        "starts": "train",
-        "teachers": "train",
-        "models": "prepare_model",
-        "caches": "cache_teacher",
-        "texts": "generate",
-        "alignments": "align",
-        "tasks": "prepare_task",
-        "tokens": "tokenize",
-        "data": "prepare_data",
-        "tokenizers": "train_tokenizer",
-    }.items()
-}
-STAGES = tuple(STAGE_FILES)  # from the last to the first
+FOLDERS = tuple(reversed(STAGES))  # of results, from the last stage to the first
 # what many artifacts have in common
 SHARED = ("settings", "versions", "machine", "checkout")
 # roles of the inputs that models run for: the start of a training, and what its teacher made
@@ -43,11 +25,11 @@ def read_with_inputs(results: Path, evaluations: Iterable[str]) -> dict[str, Man
 
     Each manifest's inputs are "stage/id", too; the bare id of one that has no manifest any more.
     """
-    names = {stage: {folder.name for folder in (results / stage).glob("*")} for stage in STAGES}
+    names = {stage: {folder.name for folder in (results / stage).glob("*")} for stage in FOLDERS}
 
     @cache  # many artifacts share their inputs
     def located(id: str) -> str:
-        paths = (f"{stage}/{id}" for stage in STAGES if id in names[stage])
+        paths = (f"{stage}/{id}" for stage in FOLDERS if id in names[stage])
         return next((path for path in paths if checksums.has_manifest(results / path)), id)
 
     manifests: dict[str, Manifest] = {}
@@ -63,7 +45,7 @@ def read_with_inputs(results: Path, evaluations: Iterable[str]) -> dict[str, Man
 
 
 def _stage_order(path: str) -> tuple[int, str]:
-    return STAGES.index(path.partition("/")[0]), path
+    return FOLDERS.index(path.partition("/")[0]), path
 
 
 def inputs_of(manifests: Manifests, path: str) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.stages import stage_of
 from pipeline.methods import components
 from pipeline.methods.method import EVIDENCE
 from pipeline.reporting import web
@@ -147,9 +148,11 @@ def render(
 def _jobs(settings: ReportSettings, inputs: ReportInputs) -> dict[str, object]:
     """What the page of a job is made from."""
     manifests = provenance.compact(inputs.manifests, without=LARGE)
+    for path, manifest in inputs.manifests.items():
+        stage = stage_of(path.partition("/")[0], manifest.get("settings", {}))
+        manifests["artifacts"][path]["stage"] = stage
     return manifests | {
         "command": provenance.rebuild_command(settings.experiment, PATH),
-        "stages": provenance.STAGE_FILES,
         "folders": [origin.folder_address(checkout) for checkout in manifests["checkout"]],
     }
 

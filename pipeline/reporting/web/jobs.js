@@ -2,7 +2,7 @@
 {
   const { make } = report;
   const jobs = report.data("jobs-data");
-  const SHOWN = ["settings", "versions", "machine", "checkout", "inputs", "code", "finished"];
+  const SHOWN = ["stage", "settings", "versions", "machine", "checkout", "inputs", "code", "finished"];
   const MOST = 100; // users of an artifact that are listed
 
   const facts = (pairs) =>
@@ -39,9 +39,9 @@
   };
 
   // The file that made an artifact: a link where its commit has the file as it was run.
-  const source = (path, number) => {
-    const { stages, folders, checkout } = jobs();
-    const file = stages[path.split("/")[0]];
+  const source = (stage, number) => {
+    const { folders, checkout } = jobs();
+    const file = `pipeline/stages/${stage}.py`;
     const code = make("code", {}, file);
     const isCommitted = folders[number] && !checkout[number].changed.includes(file);
     return isCommitted ? make("a", { href: folders[number] + file }, code) : code;
@@ -61,7 +61,7 @@
       make("h2", { class: "id" }, path),
       facts([
         ["Finished", manifest.finished ?? "unknown"],
-        ["Made by", source(path, manifest.checkout)],
+        ["Made by", source(manifest.stage, manifest.checkout)],
         ["Code digest", manifest.code ?? "unknown"],
       ]),
       ...section("The command that makes it again", make("pre", { class: "commands" }, make("code", {}, command.replace("PATH", () => path)))),
