@@ -1,5 +1,6 @@
 """The parts of the report: scores, marks, tables, plots, words."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.gap_closed import gaps_closed
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
-from pipeline.reporting.analysis.metrics import metric_named
+from pipeline.reporting.analysis.metrics import measures_of, metric_named
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.tables import shared_cost_table
@@ -175,6 +176,16 @@ def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> 
     assert [section.heading for section in shown] == ["Charm"]
     assert not set(shown) & set(results.ranked_measures)
     assert metric_named("nll_nats", {}).higher_is_better is False
+
+
+@pytest.mark.parametrize(("highest", "upper"), [(0.9, 1.0), (1.0 + 1e-15, 1.0), (37.5, math.inf)])
+def test_a_score_beyond_the_bound_of_its_name_is_on_another_scale_without_one(
+    highest: float, upper: float
+):
+    scores = pd.DataFrame(
+        {"task": "scrolls", "slice": ["", "short"], "metric": "f1", "value": [0.5, highest]}
+    )
+    assert [each.metric.bounds for each in measures_of(scores, {})] == [(0.0, upper)] * 2
 
 
 def test_the_overviews_panels_stand_in_the_order_of_the_tables_columns(tmp_path: Path) -> None:

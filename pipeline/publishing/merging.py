@@ -149,10 +149,7 @@ def _leaderboard(protocol: str, reports: Mapping[str, FinishedReport]) -> Leader
     named = [report.scores.assign(report=name) for name, report in reports.items()]
     scores = pd.concat(named, ignore_index=True)
     scores = scores.loc[(scores["slice"] == "") & ~scores["repeats"]]
-    keys = {
-        (task, "", metric) for task, metric in zip(scores["task"], scores["metric"], strict=True)
-    }
-    measures = [each for each in measures_of(keys, {}) if not each.metric.relative_to_teacher]
+    measures = [each for each in measures_of(scores, {}) if not each.metric.relative_to_teacher]
     entries = list(_entries(scores, measures))
     ranked = [measure for measure in measures if measure.metric.higher_is_better is not None]
     if ranked:

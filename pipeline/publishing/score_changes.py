@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import special
 
 from pipeline.reporting.analysis.findings import Interval
-from pipeline.reporting.analysis.metrics import Measure, metric_named
+from pipeline.reporting.analysis.metrics import Measure, measures_of, metric_named
 from pipeline.statistics.copies import NO_HYPOTHESIS
 from pipeline.statistics.seed_variance import moderated
 from pipeline.statistics.tests import holm_family
@@ -82,9 +82,9 @@ def compare_scores(before: pd.DataFrame, after: pd.DataFrame) -> ScoreChanges:
     both = both.loc[~both.duplicated([*MEASURE, "id", "id_after", "value", "value_after"])]
     is_equal = both["value"] == both["value_after"]
     changes: list[Change] = []
+    measures = {(it.task, it.slice, it.metric.name): it for it in measures_of(after, {})}
     for names, cells in both[~is_equal].groupby(MEASURE, sort=False):
-        task, part, metric = map(str, names)
-        changes += _tested(Measure(task, metric_named(metric, {}), part), cells)
+        changes += _tested(measures[names], cells)
     return ScoreChanges(int(is_equal.sum()), tuple(changes))
 
 

@@ -5,6 +5,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import pandas as pd
+
+ROUNDING = 1e-9  # of a mean of values that are all the largest possible
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -34,6 +38,14 @@ class Metric:
         """The largest possible difference between two values."""
         lowest, highest = self.bounds
         return highest - lowest
+
+    def on_scale_of(self, highest: float) -> "Metric":
+        """The metric; without a unit, and so without an upper bound, if a value is beyond it.
+
+        Tasks of lm-eval share names, not scales: `f1` of SCROLLS goes from 0 to 100.
+        """
+        is_beyond = highest > self.bounds[1] * (1 + ROUNDING)
+        return replace(self, unit="") if is_beyond else self
 
     def is_possible(self, difference: float) -> bool:
         """Whether the scale allows a difference; none is infinite."""
@@ -176,12 +188,14 @@ def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
     return replace(metric, name=name, title=titles.get(name, title))
 
 
-def measures_of(
-    scored: set[tuple[str, str, str]], titles: Mapping[str, str]
-) -> tuple[Measure, ...]:
-    """The measures for each (task, slice, metric), in the order of the columns."""
-    ordered = sorted(scored, key=lambda key: _order(*key))
-    return tuple(Measure(task, metric_named(name, titles), part) for task, part, name in ordered)
+def measures_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> tuple[Measure, ...]:
+    """The measures in a table of scores (`schemas.SCORES`), in the order of the columns."""
+    highest = scores.groupby(["task", "metric"])["value"].agg("max").to_dict()
+    scored = set(scores[["task", "slice", "metric"]].itertuples(index=False, name=None))
+    return tuple(
+        Measure(task, metric_named(name, titles).on_scale_of(highest[task, name]), part)
+        for task, part, name in sorted(scored, key=lambda key: _order(*key))
+    )
 
 
 def _order(task: str, part: str, name: str) -> tuple[int, int, str, str, str]:

@@ -211,7 +211,7 @@ def assemble(
     """All results that tables, plots and page show."""
     items = item_matrices(inputs.grid, inputs.item_sums)
     scores = score(inputs.grid, items)
-    measures = measures_of({key[1:] for key in items}, titles)
+    measures = measures_of(scores, titles)
     rows = _rows(inputs.grid)
     trained = [row for row in rows if row.kind == "method"]
     pairs = tuple(dict.fromkeys(row.pair for row in trained))
