@@ -24,7 +24,10 @@ from snaking import ROOT, TINY, Copy, edited, fresh_copy, write_examples
 from workflow.grid.artifact import canonical
 
 # groups of tests, which one worker runs after each other
-LONGEST = ("slurm", "chain", "faults", "chain_again", "ranks", "report", "graph_counts")
+LONGEST = (
+    *("slurm", "chain", "faults", "chain_again", "ranks", "report", "graph_counts"),
+    *("damage", "tutorials", "gpu_check", "exact_scores"),
+)
 
 torch.set_num_threads(1)
 # models of one layer: on a GPU, starting it would take longer than all that they do
@@ -130,6 +133,7 @@ def pytest_collection() -> Iterator[None]:
     gc.disable()
     collected = yield
     gc.freeze()
+    gc.set_threshold(10_000)  # objects: of what tests make, little is garbage before they end
     gc.enable()
     return collected
 

@@ -15,7 +15,7 @@ from benchmarks.gpu_check.figures import Figure, Outcome, short
 from benchmarks.gpu_check.run import CHECKS, Plan, outcomes, run_check
 from benchmarks.result_file import result_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu_check")]
 
 ONLY_ON_A_GPU = {"waits", "memory"}
 

@@ -19,8 +19,8 @@ from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.gap_closed import gaps_closed
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
-from pipeline.reporting.analysis.metrics import measures_of, metric_named
-from pipeline.reporting.analysis.scores import Results, assemble
+from pipeline.reporting.analysis.metrics import metric_named
+from pipeline.reporting.analysis.scores import Results, assemble, measures_of
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.tables import shared_cost_table
 from pipeline.reporting.paper.tables import paper_tables

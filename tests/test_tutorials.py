@@ -29,7 +29,7 @@ SMALLER = {
     "[heldout, responses], max_new_tokens: 24}": "[responses], max_new_tokens: 8}",
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorials")]
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:

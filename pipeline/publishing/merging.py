@@ -15,8 +15,9 @@ import pandas as pd
 
 from pipeline.publishing.finished import FinishedReport
 from pipeline.reporting.analysis.load import KINDS
-from pipeline.reporting.analysis.metrics import Measure, measures_of
+from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.provenance import flat
+from pipeline.reporting.analysis.scores import measures_of
 
 CELL = ["report", "teacher", "student", "method"]
 MEASURED_BY = ("data", "tokens")  # stages whose content decides what a score means

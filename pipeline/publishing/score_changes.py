@@ -18,7 +18,8 @@ import pandas as pd
 from scipy import special
 
 from pipeline.reporting.analysis.findings import Interval
-from pipeline.reporting.analysis.metrics import Measure, measures_of, metric_named
+from pipeline.reporting.analysis.metrics import Measure, metric_named
+from pipeline.reporting.analysis.scores import measures_of
 from pipeline.statistics.copies import NO_HYPOTHESIS
 from pipeline.statistics.seed_variance import moderated
 from pipeline.statistics.tests import holm_family

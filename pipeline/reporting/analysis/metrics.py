@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 ROUNDING = 1e-9  # of a mean of values that are all the largest possible
 
 
@@ -188,17 +186,8 @@ def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
     return replace(metric, name=name, title=titles.get(name, title))
 
 
-def measures_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> tuple[Measure, ...]:
-    """The measures in a table of scores (`schemas.SCORES`), in the order of the columns."""
-    highest = scores.groupby(["task", "metric"])["value"].agg("max").to_dict()
-    scored = set(scores[["task", "slice", "metric"]].itertuples(index=False, name=None))
-    return tuple(
-        Measure(task, metric_named(name, titles).on_scale_of(highest[task, name]), part)
-        for task, part, name in sorted(scored, key=lambda key: _order(*key))
-    )
-
-
-def _order(task: str, part: str, name: str) -> tuple[int, int, str, str, str]:
+def column_order(task: str, part: str, name: str) -> tuple[int, int, str, str, str]:
+    """What the columns of a table are sorted by: that of a metric on a part of a task."""
     family = family_of(name.partition(":")[0])
     k = int(name.removeprefix("pass_at_")) if family == PASS_AT_K else 0
     return RANK.get(family, len(RANK)), k, name, task, part

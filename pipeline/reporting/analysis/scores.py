@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import SCORE, ItemMatrix, ScoreKey, item_matrices
 from pipeline.reporting.analysis.load import CELL, ReportInputs
-from pipeline.reporting.analysis.metrics import PER_TOKEN, Measure, measures_of
+from pipeline.reporting.analysis.metrics import PER_TOKEN, Measure, column_order, metric_named
 from pipeline.reporting.analysis.texts import amount
 from pipeline.statistics.items import Contributions, contributions
 
@@ -242,6 +242,16 @@ def score(grid: pd.DataFrame, items: Mapping[ScoreKey, ItemMatrix]) -> pd.DataFr
     cells = grid[[*CELL, "seed", "eval_id"]].merge(scores, on=["teacher", "eval_id"])
     cells["repeats"] = cells.duplicated(["eval_id", *SCORE, "reference"])
     return cells.rename(columns={"eval_id": "id"}).loc[:, schemas.SCORES.names]
+
+
+def measures_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> tuple[Measure, ...]:
+    """The measures in a table of scores (`schemas.SCORES`), in the order of the columns."""
+    highest = scores.groupby(["task", "metric"])["value"].agg("max").to_dict()
+    scored = set(scores[["task", "slice", "metric"]].itertuples(index=False, name=None))
+    return tuple(
+        Measure(task, metric_named(name, titles).on_scale_of(highest[task, name]), part)
+        for task, part, name in sorted(scored, key=lambda key: column_order(*key))
+    )
 
 
 def _over_seeds(
