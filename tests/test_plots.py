@@ -1,5 +1,6 @@
 """What figures look like once they are drawn."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +18,12 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
+from pipeline.reporting.analysis.metrics import Measure, metric_named
 from pipeline.reporting.analysis.ranking import ranking
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.plots.costs import pareto_front
 from pipeline.reporting.plots.figures import Plot, cost_ticks, power_text
+from pipeline.reporting.plots.intervals import Estimate, interval_plot
 from pipeline.reporting.plots.looks import (
     COLOURS,
     COLUMN,
@@ -28,6 +31,7 @@ from pipeline.reporting.plots.looks import (
     LOOKS,
     PAGE,
     shortened,
+    style_number,
     styles_of,
     text_width,
 )
@@ -183,6 +187,23 @@ def test_no_axis_of_scores_leaves_a_method_out(small: Report) -> None:
         values = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
         assert values or not axes.axison
         assert all(low <= value <= high for value in values)
+
+
+def test_an_axis_has_room_for_usual_intervals_and_not_for_one_that_is_far_longer() -> None:
+    nll, style = Measure("heldout", metric_named("nll_nats", {})), style_number(0)
+    ends = {"a": 0.2, "b": 0.3, "c": 0.25, "d": 9.0, "e": math.inf}
+    estimates = [
+        Estimate("row", nll, line, "", value=0.01, low=0.01 - end, high=0.01 + end)
+        for line, end in ends.items()
+    ]
+    styles = dict.fromkeys(ends, style)
+    plot = interval_plot("name", "title", "caption", estimates, styles, list(ends), zeros=(0.0,))
+    assert plot is not None
+    figure = plot.figure()
+    assert figure is not None
+    low, high = figure.axes[0].get_xlim()
+    assert -1.0 < low < 0.01 - 0.3
+    assert 0.01 + 0.3 < high < 1.0
 
 
 def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> None:

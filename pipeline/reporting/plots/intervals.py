@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -15,7 +16,7 @@ from pipeline.reporting.plots.looks import BETTER, INK, PAPER, Style, handles_of
 LINE_HEIGHT = 0.06  # inches of a value on its line
 GAP = 0.055  # inches between two lines
 MOST_TICKS = 8  # of an axis with several dashed lines
-WIDEST = 1.0  # times the span of the values: how far an axis extends on either side for intervals
+WIDEST = 1.0  # times the span of the values: how far an axis extends at least for intervals
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,16 @@ def _ticks(limits: tuple[float, float], zeros: Sequence[float]) -> Locator:
 
 
 def _limits(estimates: Sequence[Estimate], zeros: Sequence[float]) -> tuple[float, float]:
-    """Room for all values, and for intervals unless they stretch the axis too far."""
+    """Room for all values, and for intervals but those that would stretch the axis too far.
+
+    Half of them at least are seen whole: if all left the axis, none could be compared.
+    """
     values = [*zeros, *(estimate.value for estimate in estimates)]
     if not values:
         return 0.0, 1.0
     low, high = min(values), max(values)
-    room = WIDEST * (high - low)
+    lengths = [each.high - each.low for each in estimates if math.isfinite(each.high - each.low)]
+    room = max(WIDEST * (high - low), median(lengths or [0.0]))
     lowest = max(low - room, min([low, *(estimate.low for estimate in estimates)]))
     highest = min(high + room, max([high, *(estimate.high for estimate in estimates)]))
     margin = 0.06 * (highest - lowest) or 0.05 * abs(low) or 1.0
