@@ -294,7 +294,7 @@ def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None
 
 
 def test_every_table_and_plot_can_be_written(data: CostData) -> None:
-    section = cost_section(data.inputs, comparisons_of(data))
+    section = cost_section(comparisons_of(data), data)
     tables = [*section.tables, *section.folded.values()]
     names = [table.name for table in tables]
     assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]

@@ -21,6 +21,7 @@ from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_input
 from pipeline.reporting.analysis.metrics import Measure, metric_named
 from pipeline.reporting.analysis.ranking import ranking
 from pipeline.reporting.analysis.scores import Results, assemble
+from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.plots.costs import pareto_front
 from pipeline.reporting.plots.figures import Plot, cost_ticks, power_text
 from pipeline.reporting.plots.intervals import Estimate, interval_plot
@@ -70,7 +71,9 @@ class Report:
         self.comparisons: Comparisons = compare(self.results, self.settings)
 
     def plots(self) -> Iterator[Plot]:
-        for section in sections(self.settings, self.inputs, self.comparisons):
+        for section in sections(
+            self.settings, self.comparisons, collect_costs(self.inputs, self.comparisons.results)
+        ):
             yield from section.plots
 
 

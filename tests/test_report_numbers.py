@@ -10,6 +10,10 @@ import pytest
 from report_tables import markdown_rows, numbers, read_csv
 from reports import Made
 
+from pipeline.reporting.analysis.texts import duration
+from pipeline.reporting.costs.attribution import IN_FULL, OWN
+from pipeline.reporting.render.table import MISSING
+
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 
 
@@ -68,6 +72,19 @@ def test_every_cell_of_the_page_is_that_of_the_markdown_table(made: Made) -> Non
             assert on_page == in_markdown[-len(on_page) :]
             checked += len(on_page)
     assert checked > 200
+
+
+def test_the_first_table_has_the_mean_time_over_its_pairs_as_the_table_of_cost_has_it(made: Made):
+    parser = Tables()
+    parser.feed(made.page)
+    costs = read_csv(made, "cost").query("quantity == 'time'")
+    seconds = costs.groupby(["method", "account"])["value"].mean()
+    headings, _, *methods, teacher = parser.rows["primary"]
+    assert [heading[:4] for heading in headings[-2:]] == ["Time", "Time"]
+    assert teacher[-2:] == [MISSING, MISSING]
+    assert {row[0] for row in methods} == {*costs["method"]}
+    for method, *_, own, in_full in methods:
+        assert [own, in_full] == [duration(seconds[method, each]) for each in (OWN, IN_FULL)]
 
 
 FLAT = {  # tables whose rows are those of their file

@@ -20,6 +20,7 @@ from pipeline.reporting.analysis.ranking import ranking
 from pipeline.reporting.analysis.scores import Row, assemble
 from pipeline.reporting.analysis.summary import scope
 from pipeline.reporting.analysis.verdict import verdicts
+from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.equal_budget import nll_at_budgets
 from pipeline.reporting.costs.quality_vs_cost import STEPS, CostComparison, QualityCurve
 from pipeline.reporting.page import page
@@ -86,7 +87,7 @@ def test_tables_mark_the_best_as_the_tests_do_and_say_why(partial: Comparisons) 
     assert bold == ["jsd"]
     assert table.data.loc[table.data["is_best"], "method"].tolist() == ["jsd"]
     assert "unequal seeds" in table.caption
-    first = primary_table(SETTINGS, partial)
+    first = primary_table(SETTINGS, partial, {})
     assert [row.label for row in first.methods] == ["jsd", "gkd", "plain"]
     assert [row.cells[0].best for row in first.methods] == [True, False, False]
     assert "unequal seeds" in first.caption
@@ -137,7 +138,8 @@ def test_a_score_stands_under_its_own_seed_where_another_seed_has_none(tmp_path:
     inputs = replace(inputs, item_sums=sums[~is_left_out])
     settings = ReportSettings.model_validate(synthetic.settings(SMALL))
     results = assemble(inputs, {})
-    html = page.render(Job("r", "c", {}, {}), settings, inputs, compare(results, settings), [])
+    job, costs = Job("r", "c", {}, {}), collect_costs(inputs, results)
+    html = page.render(job, settings, compare(results, settings), costs, [])
     (measure,) = (each for each in results.measures if each.metric.name == "rouge_l")
     first, third = map(measure.format, results.means[results.trained[0], measure].seed_values)
     cell = html[html.index('id="cell/method/large/small/sft"') :]

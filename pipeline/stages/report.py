@@ -11,6 +11,7 @@ from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.analysis.verdict import verdicts
+from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.page import page
 from pipeline.reporting.paper import documents
 from pipeline.reporting.paper.tables import paper_tables
@@ -65,7 +66,8 @@ def write_report(
         (folder / name).mkdir()
     formats.write_data(folder / "tables", "measures", measures_data(results))
     shown = []
-    for section in sections(settings, inputs, comparisons):
+    costs = collect_costs(inputs, results)
+    for section in sections(settings, comparisons, costs):
         images = [page.image(plot, *plot.write(folder / "plots")) for plot in section.plots]
         for table in (*section.tables, *section.folded.values()):
             formats.write(folder / "tables", table)
@@ -76,7 +78,7 @@ def write_report(
     }
     tables = list(paper_tables(comparisons, settings.methods))
     documents.write(folder / "paper", settings.experiment, tables, figures)
-    html = page.render(job, settings, inputs, comparisons, shown)
+    html = page.render(job, settings, comparisons, costs, shown)
     (folder / "index.html").write_text(html, encoding="utf-8")
     artifact.write_json(folder / outcome.FILE, outcome.outcome(comparisons))
     return "\n".join([summary.scope(results), *_answers(comparisons)])

@@ -88,6 +88,15 @@ class CostComparison:
         return np.array([np.mean(costs) for costs in last])
 
 
+def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
+    """The mean cost of each method's trainings; NaN where one is not known."""
+    costs = data.costs[unit.column].loc[account].to_dict()
+    return {
+        row: float(np.mean([costs[path] for path in data.trained(row).values()]))
+        for row in data.results.trained
+    }
+
+
 def cost_comparisons(data: CostData, unit: Unit) -> Iterator[CostComparison]:
     """A comparison for each pair and accounting under which at least two methods have curves."""
     accounts = (OWN,) if unit is STEPS else ACCOUNTS

@@ -21,6 +21,8 @@ from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.verdict import verdicts
+from pipeline.reporting.costs.attribution import IN_FULL, OWN, CostData
+from pipeline.reporting.costs.quality_vs_cost import SECONDS, mean_costs
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
@@ -108,13 +110,14 @@ class Numbering:
 def render(
     job: Job,
     settings: ReportSettings,
-    inputs: ReportInputs,
     comparisons: Comparisons,
+    costs: CostData,
     sections: Sequence[tuple[Section, Sequence[Image]]],
 ) -> str:
     """The page as HTML."""
-    results = comparisons.results
+    inputs, results = costs.inputs, comparisons.results
     responses = samples(inputs, results)
+    seconds = {account: mean_costs(costs, SECONDS, account) for account in (OWN, IN_FULL)}
     html = TEMPLATES.get_template("page.html.jinja").render(
         job=job,
         settings=settings,
@@ -125,7 +128,7 @@ def render(
         comparisons=comparisons,
         scope=summary.scope(results),
         verdicts=verdicts(comparisons),
-        primary=primary_table(settings, comparisons),
+        primary=primary_table(settings, comparisons, seconds),
         cell_count=len(inputs.grid) + len(settings.missing),
         limits=limits(settings, inputs, comparisons),
         sections=sections,

@@ -8,8 +8,9 @@ from statistics import fmean
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.analysis.standings import is_balanced, standings
+from pipeline.reporting.analysis.texts import duration
 from pipeline.reporting.analysis.verdict import not_worse_than_best
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import MISSING
@@ -34,6 +35,7 @@ class PrimaryRow:
     label: str
     address: str  # of the method's page; empty for the teacher
     cells: Sequence[PrimaryCell]
+    costs: Sequence[str]  # for each account of the table
     note: str = ""  # what a partial report lacks of it
 
 
@@ -43,6 +45,7 @@ class PrimaryTable:
 
     measures: Sequence[Measure]
     groups: Mapping[str, Sequence[Pair]]  # behind each of a measure's columns, by its title
+    accounts: Sequence[str]  # that the time is shown under; empty where none is known
     methods: Sequence[PrimaryRow]
     teacher: PrimaryRow
     caption: str
@@ -70,8 +73,13 @@ class Column:
         return MISSING if value is None else self.measure.format(value)
 
 
-def primary_table(settings: ReportSettings, comparisons: Comparisons) -> PrimaryTable:
-    """The table with a row for each method, the best on the first measure first."""
+def primary_table(
+    settings: ReportSettings, comparisons: Comparisons, seconds: Mapping[str, Mapping[Row, float]]
+) -> PrimaryTable:
+    """The table with a row for each method, the best on the first measure first.
+
+    `seconds` are those of each method's trainings by account, NaN where they are not known.
+    """
     results = comparisons.results
     measures = results.primary_measures
     groups = _groups(results)
@@ -79,6 +87,9 @@ def primary_table(settings: ReportSettings, comparisons: Comparisons) -> Primary
         _column(comparisons, measure, pairs) for measure in measures for pairs in groups.values()
     ]
     names, notes = {row.label: row.method for row in results.trained}, _notes(settings)
+    pairs = [pair for of_group in groups.values() for pair in of_group]
+    by_account = {account: _times(results, pairs, seconds[account]) for account in seconds}
+    times = {account: by_label for account, by_label in by_account.items() if by_label}
 
     def place(label: str) -> float:
         """The standing on the first measure: the best is lowest, and a missing one last."""
@@ -93,17 +104,26 @@ def primary_table(settings: ReportSettings, comparisons: Comparisons) -> Primary
             label,
             anchors.of_method(names[label]),
             [column.cell(label) for column in columns],
+            [by_label.get(label, MISSING) for by_label in times.values()],
             notes.get(names[label], ""),
         )
         for label in sorted(results.labels, key=place)
     ]
-    empty = [PrimaryCell(MISSING)] * len(columns)
+    empty, untimed = [PrimaryCell(MISSING)] * len(columns), [MISSING] * len(times)
     unknown = notes.keys() - names.values()
-    rows += (PrimaryRow(name, "", empty, notes[name]) for name in notes if name in unknown)
+    rows += (PrimaryRow(name, "", empty, untimed, notes[name]) for name in notes if name in unknown)
     of_teacher = [PrimaryCell(column.text(column.teacher)) for column in columns]
-    teacher = PrimaryRow("teacher", "", of_teacher)
+    teacher = PrimaryRow("teacher", "", of_teacher, untimed)
     has_gaps = any(cell.text == MISSING for row in (*rows, teacher) for cell in row.cells)
-    return PrimaryTable(measures, groups, rows, teacher, _caption(results, groups, has_gaps))
+    caption = _caption(results, groups, has_gaps, bool(times))
+    return PrimaryTable(measures, groups, list(times), rows, teacher, caption)
+
+
+def _times(results: Results, pairs: Sequence[Pair], seconds: Mapping[Row, float]) -> dict[str, str]:
+    """The time of each method, a mean over pairs, where it is known for all of them."""
+    by_pair = [{row.label: seconds[row] for row in results.methods[pair]} for pair in pairs]
+    means = _over_pairs(by_pair)
+    return {label: duration(mean) for label, mean in means.items() if not math.isnan(mean)}
 
 
 def _notes(settings: ReportSettings) -> dict[str, str]:
@@ -166,10 +186,17 @@ def _over_pairs(by_pair: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {label: fmean(of_pair[label] for of_pair in by_pair) for label in common}
 
 
-def _caption(results: Results, groups: Mapping[str, Sequence[Pair]], has_gaps: bool) -> str:
+def _caption(
+    results: Results,
+    groups: Mapping[str, Sequence[Pair]],
+    has_gaps: bool,
+    has_times: bool,
+) -> str:
     """What bold, underlined and the columns mean."""
     averaged = max(map(len, groups.values()))
-    left_out = len(results.pairs) - sum(map(len, groups.values()))
+    shown = sum(map(len, groups.values()))
+    left_out = len(results.pairs) - shown
+    over_pairs = f", a mean of these {shown} pairs" if len(groups) > 1 else ""
     is_single = {mean.seed_count for mean in results.means.values()} == {1}
     sentences = {
         f"Means over {averaged} pairs of teacher and student.": averaged > 1,
@@ -177,6 +204,7 @@ def _caption(results: Results, groups: Mapping[str, Sequence[Pair]], has_gaps: b
         f"{'in any pair ' if averaged > 1 else ''}(paired tests, 5 % after Holm).": True,
         f"The other {left_out} pairs are in the table of scores.": left_out,
         f"{MISSING}: not trained or measured there, or without a meaning.": has_gaps,
+        f"Time is that of training{over_pairs}.": has_times,
         "One training seed: of these checkpoints, not of methods.": is_single,
         "Where methods have unequal seeds, they are compared as if all had the same "
         "ones: the best may not have the best mean.": not is_balanced(results),

@@ -16,6 +16,7 @@ from pipeline.reporting.costs.quality_vs_cost import (
     CostComparison,
     Unit,
     cost_comparisons,
+    mean_costs,
 )
 from pipeline.reporting.plots.figures import Panel, Plot, cost_axis, fit_settled, multiples_plot
 from pipeline.reporting.plots.intervals import Estimate
@@ -31,15 +32,6 @@ CURVES = {
     IN_FULL: "The same curves, each further right by what was paid before its first step: for "
     "{paid_for}.",
 }
-
-
-def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
-    """The mean cost of each method's trainings; NaN where one is not known."""
-    costs = data.costs[unit.column].loc[account].to_dict()
-    return {
-        row: float(np.mean([costs[path] for path in data.trained(row).values()]))
-        for row in data.results.trained
-    }
 
 
 def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] | None:

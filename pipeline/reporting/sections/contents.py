@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.searches import how_chosen, searches
-from pipeline.reporting.costs.attribution import IN_FULL, collect_costs
+from pipeline.reporting.costs.attribution import IN_FULL, CostData
 from pipeline.reporting.costs.crossovers import crossover_table
 from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_table
 from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS
@@ -63,14 +63,14 @@ def _known(tables: Mapping[str, Table | None]) -> dict[str, Table]:
 
 
 def sections(
-    settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons
+    settings: ReportSettings, comparisons: Comparisons, costs: CostData
 ) -> Iterator[Section]:
     """Every section, the main result first."""
     few = _first_pairs(comparisons, PANELS)
     yield from _score_sections(settings, comparisons, few)
     yield from _comparison_sections(comparisons, few)
-    yield cost_section(inputs, comparisons)
-    yield from _training_sections(settings, inputs, comparisons, few)
+    yield cost_section(comparisons, costs)
+    yield from _training_sections(settings, costs.inputs, comparisons, few)
 
 
 def _score_sections(
@@ -169,10 +169,9 @@ def comparison_tables(comparisons: Comparisons) -> dict[str, Table]:
     )
 
 
-def cost_section(inputs: ReportInputs, comparisons: Comparisons) -> Section:
+def cost_section(comparisons: Comparisons, data: CostData) -> Section:
     """Tables of cost, and figures of quality against cost."""
     few = _first_pairs(comparisons, PANELS // 2)  # a panel for each of two accountings
-    data = collect_costs(inputs, comparisons.results)
     return _section(
         "cost",
         "Cost",
