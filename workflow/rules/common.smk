@@ -13,7 +13,6 @@ from workflow.jobs.jobs import OUTDATED, Jobs
 from workflow.resources.machine import Machine
 from workflow.resources.requests import ResourceRequests, refuse
 
-
 gc.freeze()  # of what has been imported nothing is garbage, and each look takes a tenth second
 
 
