@@ -29,6 +29,16 @@ def test_help_loads_none_of_the_libraries_of_the_work():
     assert not HEAVY & set(done.stderr.split())
 
 
+def test_what_every_start_of_snakemake_loads_has_no_library_of_jobs():
+    code = "import sys; from workflow.commands import partial_report; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "workflow.config.report_checks" in loaded
+    assert not {"matplotlib", "pandas", "torch", "transformers"} & loaded
+
+
 def test_each_stage_is_a_module_with_options():
     shared = {"cached_teachers", "divided", "evaluator", "training_run"}
     not_stages = {"__init__", "command_line", "options", *shared}
