@@ -199,6 +199,7 @@ def test_every_artifact_behind_the_report_is_told_of_with_what_it_was_made_from(
             assert told["machine"][artifact["machine"]] == MACHINE
             assert told["checkout"][artifact["checkout"]] == CHECKOUT
             assert artifact["stage"] == stage_of(stage, manifest["settings"])
+            assert (ROOT / f"pipeline/stages/{artifact['stage']}.py").is_file()
             ids = [path.partition("/")[2] for path in artifact["inputs"].values()]
             assert ids == list(manifest["inputs"].values())
             assert set(artifact["inputs"].values()) <= set(told["artifacts"])

@@ -14,6 +14,12 @@ from pipeline.stages.options import STAGES
 HEAVY = {"numpy", "pyarrow", "pydantic", "torch", "transformers"}
 
 
+def ran(code: str) -> subprocess.CompletedProcess[str]:
+    """What a new Python says that runs some code."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+
 def test_help_loads_none_of_the_libraries_of_the_work():
     code = (
         "import runpy, sys, contextlib\n"
@@ -21,9 +27,7 @@ def test_help_loads_none_of_the_libraries_of_the_work():
         "with contextlib.suppress(SystemExit): runpy.run_module('pipeline', run_name='__main__')\n"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = ran(code)
     assert "usage: python -m pipeline train" in done.stdout
     assert "--gradient-checkpointing" in done.stdout
     assert not HEAVY & set(done.stderr.split())
@@ -31,9 +35,7 @@ def test_help_loads_none_of_the_libraries_of_the_work():
 
 def test_what_every_start_of_snakemake_loads_has_no_library_of_jobs():
     code = "import sys; from workflow.commands import partial_report; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = ran(code)
     loaded = set(done.stdout.split())
     assert "workflow.config.report_checks" in loaded
     assert not {"matplotlib", "pandas", "torch", "transformers"} & loaded

@@ -83,7 +83,8 @@ def compare_scores(before: pd.DataFrame, after: pd.DataFrame) -> ScoreChanges:
     both = both.loc[~both.duplicated([*MEASURE, "id", "id_after", "value", "value_after"])]
     is_equal = both["value"] == both["value_after"]
     changes: list[Change] = []
-    measures = {(it.task, it.slice, it.metric.name): it for it in measures_of(after, {})}
+    known = measures_of(pd.concat([before, after]), {})
+    measures = {(each.task, each.slice, each.metric.name): each for each in known}
     for names, cells in both[~is_equal].groupby(MEASURE, sort=False):
         changes += _tested(measures[names], cells)
     return ScoreChanges(int(is_equal.sum()), tuple(changes))

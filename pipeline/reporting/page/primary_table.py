@@ -21,7 +21,7 @@ MOST_COLUMNS = 9  # of numbers: with more pairs of teacher and student, means ov
 
 @dataclass(frozen=True)
 class PrimaryCell:
-    """A mean on a primary measure."""
+    """A mean on a primary measure, or a time."""
 
     text: str
     best: bool = False  # of its column
@@ -34,8 +34,7 @@ class PrimaryRow:
 
     label: str
     address: str  # of the method's page; empty for the teacher
-    cells: Sequence[PrimaryCell]
-    costs: Sequence[str]  # for each account of the table
+    cells: Sequence[PrimaryCell]  # those of the measures, then a time for each account
     note: str = ""  # what a partial report lacks of it
 
 
@@ -88,8 +87,9 @@ def primary_table(
     ]
     names, notes = {row.label: row.method for row in results.trained}, _notes(settings)
     pairs = [pair for of_group in groups.values() for pair in of_group]
-    by_account = {account: _times(results, pairs, seconds[account]) for account in seconds}
+    by_account = {account: _times(results, pairs, each) for account, each in seconds.items()}
     times = {account: by_label for account, by_label in by_account.items() if by_label}
+    untimed = [PrimaryCell(MISSING)] * len(times)
 
     def place(label: str) -> float:
         """The standing on the first measure: the best is lowest, and a missing one last."""
@@ -103,17 +103,17 @@ def primary_table(
         PrimaryRow(
             label,
             anchors.of_method(names[label]),
-            [column.cell(label) for column in columns],
-            [by_label.get(label, MISSING) for by_label in times.values()],
+            [column.cell(label) for column in columns]
+            + [PrimaryCell(by_label.get(label, MISSING)) for by_label in times.values()],
             notes.get(names[label], ""),
         )
         for label in sorted(results.labels, key=place)
     ]
-    empty, untimed = [PrimaryCell(MISSING)] * len(columns), [MISSING] * len(times)
+    empty = [PrimaryCell(MISSING)] * len(columns) + untimed
     unknown = notes.keys() - names.values()
-    rows += (PrimaryRow(name, "", empty, untimed, notes[name]) for name in notes if name in unknown)
+    rows += (PrimaryRow(name, "", empty, notes[name]) for name in notes if name in unknown)
     of_teacher = [PrimaryCell(column.text(column.teacher)) for column in columns]
-    teacher = PrimaryRow("teacher", "", of_teacher, untimed)
+    teacher = PrimaryRow("teacher", "", of_teacher + untimed)
     has_gaps = any(cell.text == MISSING for row in (*rows, teacher) for cell in row.cells)
     caption = _caption(results, groups, has_gaps, bool(times))
     return PrimaryTable(measures, groups, list(times), rows, teacher, caption)
@@ -187,10 +187,7 @@ def _over_pairs(by_pair: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _caption(
-    results: Results,
-    groups: Mapping[str, Sequence[Pair]],
-    has_gaps: bool,
-    has_times: bool,
+    results: Results, groups: Mapping[str, Sequence[Pair]], has_gaps: bool, has_times: bool
 ) -> str:
     """What bold, underlined and the columns mean."""
     averaged = max(map(len, groups.values()))
