@@ -22,6 +22,7 @@ def test_models_of_different_vocabularies_are_refused(tiny: dict[str, Any], tmp_
         tiny,
         {
             "tokenizer": None,
+            "teacher_cache.k": 2,
             "models.wide": {"source": "path", "path": str(folder)},
             "models.narrow": {"source": "path", "path": str(other)},
         },
@@ -93,6 +94,7 @@ def test_a_model_without_a_tokenizer_is_refused_until_it_has_another_models(
         tiny,
         {
             "tokenizer": None,
+            "teacher_cache.k": 2,
             "models.wide": {"source": "path", "path": str(folder)},
             "models.narrow": {"source": "path", "path": str(folder)},
         },
@@ -117,7 +119,8 @@ def test_a_folder_whose_tokenizer_changes_is_another_model(
 ):
     folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
     named = {"source": "path", "path": str(folder)}
-    config = edited(tiny, {"tokenizer": None, "models.wide": named, "models.narrow": named})
+    changes = {"tokenizer": None, "teacher_cache.k": 2}
+    config = edited(tiny, changes | {"models.wide": named, "models.narrow": named})
     before = Grid(validate(config)).model("wide", 0)
     (folder / "README.md").write_text("About it.")
     of_folder.cache_clear()
@@ -149,6 +152,27 @@ def test_a_tokenizer_from_elsewhere_that_does_not_fit_is_refused_with_its_number
     line = refusal(config)
     assert f"models.wide.tokenizer = {str(words)!r}: " in line
     assert reason in line
+
+
+@pytest.mark.parametrize("source", ["path", "hub"])
+def test_more_cached_tokens_than_a_folders_tokenizer_has_are_refused(
+    tiny: dict[str, Any], tmp_path: Path, source: str
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
+    named = {"source": source, "path" if source == "path" else "name": str(folder)}
+    shape = TINY["models"]["narrow"] | {"tokenizer_of": "wide"}
+    config = edited(tiny, {"tokenizer": None, "models.wide": named, "models.narrow": shape})
+    assert refusal(config) == "teacher_cache.k = 16: the vocabulary of model wide is only 3"
+    of_shape = {"teachers.large.model": "narrow", "teacher_cache.k": 4}
+    assert "the vocabulary of model narrow is only 3" in refusal(edited(config, of_shape))
+    assert validate(edited(config, {"teacher_cache.k": 3}))
+
+
+def test_a_folder_that_is_named_as_a_model_of_the_hub_is_refused_like_any(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    line = refusal(tiny, ("models.wide", {"source": "hub", "name": str(tmp_path)}))
+    assert line.startswith(f"models.wide.name = {str(tmp_path)!r}: it has no config.json")
 
 
 def test_far_more_rows_than_tokens_are_no_padding():

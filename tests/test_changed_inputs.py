@@ -50,7 +50,8 @@ def test_a_folder_in_the_place_of_a_model_of_the_hub_is_known_by_its_files(
 ):
     folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
     named = {"source": "hub", "name": str(folder)}
-    config = edited(tiny, {"tokenizer": None, "models.wide": named, "models.narrow": named})
+    changes = {"tokenizer": None, "teacher_cache.k": 2}
+    config = edited(tiny, changes | {"models.wide": named, "models.narrow": named})
     forget()
     before = Grid(validate(config)).model("wide", 0)
     forget()

@@ -149,8 +149,9 @@ def test_a_model_from_a_stranger_is_refused_before_any_job_and_by_its_job(
 
     source = {"source": "path", "path": str(model)}
     changes = {"tokenizer": None, "models.wide": source, "models.narrow": source}
-    with pytest.raises(ConfigError, match=message):
-        validate(edited(tiny, changes))
+    for training in ({}, {"training.lora": {}}):
+        with pytest.raises(ConfigError, match=message):
+            validate(edited(tiny, changes | training))
     with pytest.raises(ValueError, match=message) as refusal:
         from_folder(model)
     assert "\n" not in str(refusal.value)

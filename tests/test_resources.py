@@ -75,9 +75,11 @@ def test_some_layers_of_a_shape_are_counted_with_its_embeddings():
 
 def test_a_saved_model_is_counted_from_its_headers(tmp_path: Path):
     folder = saved_model(tmp_path, {"<end>": 0, "one": 1, "two": 2})
-    size = of_folder(folder)
-    assert size.parameters == parameter_count(AutoModelForCausalLM.from_pretrained(folder))
-    assert (size.layers, size.width, size.vocabulary) == (2, 16, 3)
+    counted = of_folder(folder)
+    assert counted.parameters == parameter_count(AutoModelForCausalLM.from_pretrained(folder))
+    assert (counted.layers, counted.width, counted.vocabulary) == (2, 16, 3)
+    named = {"source": "hub", "name": str(folder), "revision": "main", "seed": 0}
+    assert size(Artifact.of("models", "one", named), None) == counted
 
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if name.startswith("gpt2")])

@@ -24,6 +24,15 @@ from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
 from workflow.config.config_file import exists
+from workflow.config.saved_models import (
+    base_of,
+    config_of,
+    folder_of,
+    read_json,
+    tokenizer_folder,
+    vocabulary_below,
+    vocabulary_source,
+)
 
 PROMPT_KEY = "tokens.prompt_tokens"
 
@@ -37,6 +46,7 @@ def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
         yield from faults
         return  # what follows is about the models that these would be
     yield from _vocabulary_faults(experiment)
+    yield from _cache_faults(experiment)
     yield from _position_faults(experiment, methods)
     yield from _eos_faults(experiment)
 
@@ -72,22 +82,23 @@ def _layer_faults(experiment: Experiment) -> Iterator[str]:
         if isinstance(base, LayersOf):
             yield f"models.{name}.model: {model.model} is itself cut from another"
             continue
-        layers = base.layers if isinstance(base, Shape) else first(_config(base), LAYERS)
+        layers = base.layers if isinstance(base, Shape) else first(config_of(base), LAYERS)
         if layers is not None and model.layers > layers:
             yield f"models.{name}.layers = {model.layers}: {model.model} has only {layers} layers"
 
 
 def _folder_faults(experiment: Experiment) -> Iterator[str]:
     for name, model in experiment.models.items():
-        if not isinstance(model, PathModel):
+        if not isinstance(model, HubModel | PathModel) or (folder := folder_of(model)) is None:
             continue
-        key, folder = f"models.{name}.path = {model.path!r}", Path(model.path)
-        if not exists(model.path):
-            yield f"{key}: there is no such folder"
+        of_hub = isinstance(model, HubModel)
+        key = f"name = {model.name!r}" if of_hub else f"path = {model.path!r}"
+        if not exists(str(folder)):
+            yield f"models.{name}.{key}: there is no such folder"
         else:
             faults = [*folder_faults(folder)] or [*family_faults(folder)]
             own = [] if model.tokenizer else tokenizer_faults(folder)
-            yield from (f"{key}: {fault}" for fault in [*faults, *own])
+            yield from (f"models.{name}.{key}: {fault}" for fault in [*faults, *own])
 
 
 def _other_tokenizer_faults(experiment: Experiment) -> Iterator[str]:
@@ -95,7 +106,7 @@ def _other_tokenizer_faults(experiment: Experiment) -> Iterator[str]:
     for name, model in experiment.models.items():
         if isinstance(model, HubModel | PathModel) and model.tokenizer:
             folder, key = Path(model.tokenizer.name), f"models.{name}.tokenizer"
-            faults = other_tokenizer.folder_faults(folder, _config(model).get("vocab_size"))
+            faults = other_tokenizer.folder_faults(folder, config_of(model).get("vocab_size"))
             for fault in faults if folder.is_dir() else ():
                 yield f"{key} = {model.tokenizer.name!r}: {fault}"
 
@@ -107,9 +118,9 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
         return
     first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
     for key, name in _used_models(experiment, are_sharing=True):
-        source = _vocabulary_source(experiment, name)
-        if isinstance(source, PathModel) and (digest := _vocabulary_digest(source)):
-            first_with.setdefault(digest, f"{key} ({source.path})")
+        source = vocabulary_source(experiment, name)
+        if digest := _vocabulary_digest(source):
+            first_with.setdefault(digest, f"{key} ({folder_of(source)})")
     if len(first_with) > 1:
         models = " and ".join(first_with.values())
         yield (
@@ -120,7 +131,7 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
 
 def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[str]:
     for key, name in _used_models(experiment, are_sharing=True):
-        if not isinstance(_vocabulary_source(experiment, name), Shape):
+        if not isinstance(vocabulary_source(experiment, name), Shape):
             yield (
                 f"{key}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
                 "teacher and student must share one: make it a shape, or leave `tokenizer` out and "
@@ -129,6 +140,16 @@ def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[st
     cache = experiment.teacher_cache
     if cache.tier == "top_k" and cache.k > size:
         yield f"teacher_cache.k = {cache.k}: tokenizer.vocabulary_size is only {size}"
+
+
+def _cache_faults(experiment: Experiment) -> Iterator[str]:
+    """More cached tokens than a teacher's vocabulary has."""
+    cache = experiment.teacher_cache
+    names = dict.fromkeys(teacher.model for teacher in experiment.local_teachers.values())
+    for name in names if cache.tier == "top_k" else ():
+        size = vocabulary_below(vocabulary_source(experiment, name), cache.k)
+        if size is not None:
+            yield f"teacher_cache.k = {cache.k}: the vocabulary of model {name} is only {size}"
 
 
 def _used_models(experiment: Experiment, are_sharing: bool = False) -> list[tuple[str, str]]:
@@ -144,28 +165,10 @@ def _used_models(experiment: Experiment, are_sharing: bool = False) -> list[tupl
     return teachers + students
 
 
-def _vocabulary_source(experiment: Experiment, name: str) -> object:
-    """The source that a model's vocabulary comes from."""
-    source = base_of(experiment, name)
-    if isinstance(source, Shape) and source.tokenizer_of is not None:
-        return base_of(experiment, source.tokenizer_of)
-    return source
-
-
-def base_of(experiment: Experiment, name: str) -> object:
-    """A model's source, or that of the model that it is cut from."""
-    model = experiment.models[name]
-    return experiment.models[model.model] if isinstance(model, LayersOf) else model
-
-
-def _tokenizer_folder(source: PathModel) -> Path:
-    """The folder with a model's tokenizer, where it is at hand."""
-    return Path(source.tokenizer.name if source.tokenizer else source.path)
-
-
-def _vocabulary_digest(source: PathModel) -> str | None:
-    """A digest of the tokens of a saved tokenizer; None if it is not saved as JSON."""
-    tokenizer = _read(_tokenizer_folder(source) / "tokenizer.json")
+def _vocabulary_digest(source: object) -> str | None:
+    """A digest of the tokens of a saved tokenizer; None if it isn't at hand as JSON."""
+    folder = tokenizer_folder(source)
+    tokenizer = read_json(folder / "tokenizer.json") if folder else {}
     if not tokenizer:
         return None
     added = [token["content"] for token in tokenizer["added_tokens"]]
@@ -211,7 +214,7 @@ def _max_positions(experiment: Experiment, name: str) -> int | None:
         return _max_positions(experiment, model.model)
     if isinstance(model, Shape):
         return SHAPE_POSITIONS
-    config = _config(model)
+    config = config_of(model)
     return max_positions(config) if config else None
 
 
@@ -241,24 +244,14 @@ def _eos_faults(experiment: Experiment) -> Iterator[str]:
 def _eos_ids(experiment: Experiment, teacher: str) -> list[int]:
     """The ids that end a teacher's texts, its tokenizer's EOS first; empty if unknown."""
     model = experiment.models[experiment.teachers[teacher].model]
-    if not isinstance(model, PathModel):
+    saved, folder = folder_of(model), tokenizer_folder(model)
+    if saved is None or folder is None:
         return []
-    folder = _tokenizer_folder(model)
-    token = _read(folder / "tokenizer_config.json").get("eos_token")
+    token = read_json(folder / "tokenizer_config.json").get("eos_token")
     content = token.get("content") if isinstance(token, Mapping) else token
-    added = _read(folder / "tokenizer.json").get("added_tokens", [])
+    added = read_json(folder / "tokenizer.json").get("added_tokens", [])
     eos = {token["content"]: token["id"] for token in added}.get(content)
     if eos is None:
         return []
-    named = [_read(Path(model.path) / file).get("eos_token_id") for file in MODEL_CONFIGS]
+    named = [read_json(saved / file).get("eos_token_id") for file in MODEL_CONFIGS]
     return list(dict.fromkeys([eos, *(id for ids in named for id in token_ids(ids))]))
-
-
-def _config(source: object) -> dict:
-    """A saved model's configuration; empty where it isn't at hand."""
-    return _read(Path(source.path) / "config.json") if isinstance(source, PathModel) else {}
-
-
-def _read(path: Path) -> dict:
-    """A JSON object in a file; empty where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if exists(str(path), Path.is_file) else {}

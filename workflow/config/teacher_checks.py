@@ -8,7 +8,7 @@ from pipeline.settings.data import Mixture
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.settings.teacher import Combination
-from workflow.config.model_checks import base_of
+from workflow.config.saved_models import base_of
 
 Methods = Mapping[str, Method]  # by their rows
 

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,11 +11,11 @@ from pydantic import ValidationError
 from pipeline.models.foreign_files import layer_names
 from pipeline.models.lora_targets import fault_of
 from pipeline.settings.experiment import Experiment, MethodChoice
-from pipeline.settings.models import PathModel, Shape
+from pipeline.settings.models import Shape
 from pipeline.settings.training import Lora, Training
 from workflow.config import pydantic_errors
 from workflow.config.config_file import key_of
-from workflow.config.model_checks import base_of
+from workflow.config.saved_models import base_of, folder_of
 from workflow.config.trials import merge
 
 OF_SHAPE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -103,8 +102,8 @@ def _use_faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterato
         return
     base = base_of(experiment, use.model)
     layers = OF_SHAPE if isinstance(base, Shape) else ()
-    if isinstance(base, PathModel):
-        layers = layer_names(Path(base.path))
+    if folder := folder_of(base):
+        layers = layer_names(folder)
     if layers and (fault := fault_of(use.lora.targets, layers)):
         yield f"{use.key}.targets = {use.lora.targets}: model {use.model} {fault}"
     if isinstance(base, Shape) and not has_learned:

@@ -92,5 +92,5 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
         yield from teacher_checks.combination_faults(experiment, methods)
     if not unknown and not earlier:
         yield from report_checks.protocol_faults(experiment)
-        yield from training_checks.lora_faults(experiment)
-        yield from model_checks.faults(experiment, list(methods.values()))
+        of_models = list(model_checks.faults(experiment, list(methods.values())))
+        yield from of_models or training_checks.lora_faults(experiment)  # reads their weights

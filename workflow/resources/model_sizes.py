@@ -152,7 +152,9 @@ def of_shape(shape: Shape, vocabulary: int) -> Size:
 
 
 def _of_hub(model: HubModel) -> Size:
-    """From its files where an earlier run has downloaded them, else from its name."""
+    """From its files where they are a folder's or already downloaded, else from its name."""
+    if Path(model.name).is_dir():
+        return of_folder(Path(model.name))
     from huggingface_hub import try_to_load_from_cache  # slow, and needed for this source only
 
     config = try_to_load_from_cache(model.name, "config.json", revision=model.revision)

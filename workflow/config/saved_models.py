@@ -1,0 +1,92 @@
+"""What the files of an experiment's models say, as far as these are at hand before any job."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from pipeline.models.foreign_files import TOKENIZER_CONFIG
+from pipeline.models.other_tokenizer import MOST_PADDING
+from pipeline.settings.experiment import Experiment
+from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
+from workflow.config.config_file import exists
+
+SPECIAL_TOKENS = (TOKENIZER_CONFIG, "special_tokens_map.json")  # files that name them,
+TOKEN_KEYS = ("_token", "_tokens", "_tokens_decoder")  # under keys that end so
+
+
+def base_of(experiment: Experiment, name: str) -> object:
+    """A model's source, or that of the model that it is cut from."""
+    model = experiment.models[name]
+    return experiment.models[model.model] if isinstance(model, LayersOf) else model
+
+
+def vocabulary_source(experiment: Experiment, name: str) -> object:
+    """The source that a model's vocabulary comes from."""
+    source = base_of(experiment, name)
+    if isinstance(source, Shape) and source.tokenizer_of is not None:
+        return base_of(experiment, source.tokenizer_of)
+    return source
+
+
+def folder_of(source: object) -> Path | None:
+    """The folder of a saved model; None where it isn't at hand. The hub's may be folders, too."""
+    if isinstance(source, PathModel):
+        return Path(source.path)
+    is_folder = isinstance(source, HubModel) and exists(source.name, Path.is_dir)
+    return Path(source.name) if isinstance(source, HubModel) and is_folder else None
+
+
+def tokenizer_folder(source: object) -> Path | None:
+    """The folder with a model's tokenizer; None where it isn't at hand."""
+    if isinstance(source, PathModel | HubModel) and source.tokenizer:
+        name = source.tokenizer.name
+        return Path(name) if exists(name, Path.is_dir) else None
+    return folder_of(source)
+
+
+def config_of(source: object) -> dict:
+    """A saved model's configuration; empty where it isn't at hand."""
+    folder = folder_of(source)
+    return read_json(folder / "config.json") if folder else {}
+
+
+def vocabulary_below(source: object, count: int) -> int | None:
+    """The number of tokens that a prepared model has at most, if its files tell that it is less.
+
+    They are those of its tokenizer that have a row of its embeddings: rows that only pad the
+    matrix are left out.
+    """
+    config, folder = config_of(source), tokenizer_folder(source)
+    rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    if rows is not None and count <= rows - MOST_PADDING:
+        return None  # whatever its tokenizer: to read a large one takes a second
+    sizes = [rows, _most_tokens(folder) if folder else None]
+    return min((size for size in sizes if size is not None and size < count), default=None)
+
+
+def _most_tokens(folder: Path) -> int | None:
+    """The tokens of a saved tokenizer, and any that its settings add; None if it can't be read."""
+    with contextlib.suppress(Exception):  # the library's own, which is raised again by the job
+        tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+        named = (name for file in SPECIAL_TOKENS for name in _named(read_json(folder / file)))
+        return len({*tokens, *named, *read_json(folder / "added_tokens.json")})
+    return None
+
+
+def _named(value: object, is_token: bool = False) -> Iterator[str]:
+    """The names of tokens in the settings of a tokenizer."""
+    if isinstance(value, str) and is_token:
+        yield value
+    if isinstance(value, list):
+        yield from (name for entry in value for name in _named(entry, is_token))
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _named(inner, is_token or key.endswith(TOKEN_KEYS))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object in a file; empty where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if exists(str(path), Path.is_file) else {}
