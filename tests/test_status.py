@@ -115,6 +115,22 @@ def test_a_failed_job_is_told_with_its_last_words_and_its_log(folder: Folder):
     assert lines(folder)[f"students/{student.id}"]["status"] == "failed"
 
 
+def test_jobs_that_failed_of_one_cause_are_told_together_and_others_apart(folder: Folder):
+    folder = Folder(folder.path, edited(folder.config, {"grid": [{"seeds": [1, 2, 3, 4]}]}))
+    grid = Grid(validate(folder.config))
+    students = [grid.student("jsd", "small", "large", seed) for seed in (1, 2, 3, 4)]
+    for step, student in enumerate(students, 8):
+        folder.log(student, f"error: the gradient norm is nan at step {step}, on a text\n", age=3)
+    other = grid.student("sft", "small", "large", 1)
+    folder.log(other, "error: no space is left\n", age=3)
+    printed = folder.ask().stdout
+    assert printed.count("the gradient norm is nan") == 1
+    assert "4 jobs: the gradient norm is nan at step … on a text" in printed
+    first = ", ".join(f"students/{student.id}" for student in students[:3])
+    assert f"{first} and 1 more\n      results/logs/students/{students[0].id}.log" in printed
+    assert f"students/{other.id}: no space is left\n" in printed
+
+
 def test_a_job_that_ends_well_while_the_folder_is_looked_through_has_not_failed(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
@@ -215,6 +231,14 @@ def test_a_job_that_was_stopped_is_interrupted_and_one_that_raised_has_failed(
     jobs = {job["id"]: job["status"] for job in json.loads(folder.ask("--json").stdout)["jobs"]}
     assert jobs[grid.data().id] == "interrupted"
     assert jobs[grid.tokenizer().id] == "failed"
+    steps = "".join(f'{{"step": {step}, "seconds": 1}}\n' for step in (1, 2, 3))
+    folder.write(
+        f"results/state/{grid.data().id}/steps.jsonl", f'{{"job": "", "steps": 9}}\n{steps}'
+    )
+    printed = folder.ask().stdout
+    assert "interrupted; the next `distilbench run` resumes them" in printed
+    assert f"data/{grid.data().id}  stopped after step 3 of 9\n" in printed
+    assert "signal" not in printed
 
 
 def test_the_note_of_a_killed_run_is_no_running_job(folder: Folder):

@@ -10,6 +10,7 @@ from pipeline.artifacts.artifact import MANIFEST
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED
 from pipeline.training import step_log
+from pipeline.training.step_log import LoggedSteps
 from workflow.commands import snakemake_state
 from workflow.commands.snakemake_state import modified
 from workflow.grid.artifact import Artifact
@@ -47,6 +48,11 @@ class UnfinishedJob:
     log: str
     message: str
     seconds_left: float | None = None  # by its present speed, where that is known
+
+    @property
+    def name(self) -> str:
+        """Its stage and id, as in the path of what it makes."""
+        return f"{self.stage}/{self.id}"
 
 
 @dataclass(frozen=True)
@@ -141,13 +147,20 @@ def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
     if status in (JobStatus.QUEUED, JobStatus.LEFT):
         seconds = clock.now - begun if begun and status is JobStatus.QUEUED else 0.0
         return UnfinishedJob(stage, id, status, seconds, "", "")
-    if status is not JobStatus.RUNNING or begun is None:
+    if status is JobStatus.FAILED:
         return UnfinishedJob(stage, id, status, 0.0, str(log), last_line(log))
     steps = step_log.read(RESULTS / "state" / id)
+    if status is JobStatus.INTERRUPTED or begun is None:
+        return UnfinishedJob(stage, id, status, 0.0, str(log), _stopped(steps))
     if steps is None or not steps.rows:
         return UnfinishedJob(stage, id, status, clock.now - begun, str(log), last_line(log))
     left = (steps.steps - steps.last) * steps.seconds_per_step or None
     return UnfinishedJob(stage, id, status, clock.now - begun, str(log), steps.describe(), left)
+
+
+def _stopped(steps: LoggedSteps | None) -> str:
+    """How far a job was when it was stopped, whatever that has left in its log."""
+    return f"stopped after step {steps.last} of {steps.steps}" if steps else "stopped"
 
 
 def _status(

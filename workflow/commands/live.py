@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from workflow.commands.alike import pattern
 from workflow.commands.console import WIDEST, duration
 from workflow.commands.job_status import JobStatus, Status, UnfinishedJob, status_of
 from workflow.jobs.jobs import Jobs
@@ -27,19 +28,20 @@ def follow(
     """Shows an experiment until it has ended; returns its last status.
 
     `has_ended` is given the present status, and the seconds to wait before it answers. Where the
-    caller has started the run, no failure from before `run_began` is told.
+    caller has started the run, no failure from before `run_began` is told. A failure is told as it
+    comes, unless another job has failed of the same cause.
     """
     view, slots, is_last = (TerminalView if sys.stdout.isatty() else LineView)(), 1, False
-    failures: set[tuple[str, str]] = set()
+    causes: set[str] = set()
     try:
         while True:
             began = time.process_time()  # on a busy machine all takes long, and is no more work
             status = status_of(jobs.reread(), time.time(), slots, run_began)
             slots = max(slots, status.count(JobStatus.RUNNING))
             for job in status.jobs:
-                if job.status is JobStatus.FAILED and (job.stage, job.id) not in failures:
-                    failures.add((job.stage, job.id))
-                    view.tell(f"failed: {job.stage}/{job.id}: {job.message}\n    {job.log}")
+                if job.status is JobStatus.FAILED and pattern(job.message) not in causes:
+                    causes.add(pattern(job.message))
+                    view.tell(f"failed: {job.name}: {job.message}\n    {job.log}")
             view.show(status)
             if is_last:
                 return status
@@ -129,7 +131,7 @@ def _running(jobs: list[UnfinishedJob], width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=width // 2)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for job in jobs[:SHOWN]:
-        table.add_row(Text(f"{job.stage}/{job.id}", style="cyan"), Text(job.message))
+        table.add_row(Text(job.name, style="cyan"), Text(job.message))
     if len(jobs) > SHOWN:
         table.add_row(Text(f"and {len(jobs) - SHOWN} more"), Text())
     return table

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.settings.report import MissingCell
+from workflow.commands.alike import Shared, shared
 from workflow.commands.job_status import JobStatus, UnfinishedJob, status_of
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell
@@ -24,7 +25,6 @@ from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.rerun_reasons import RESULTS
 
-EXAMPLES = 20  # of missing cells
 LONGEST = 300  # characters of an error that a cell is missing for
 
 
@@ -64,7 +64,9 @@ class PartialReport:
         """The cells that are not in it, each with the reason."""
         missing = (cell for cell in self.jobs.grid.cells if cell not in self.finished)
         return [
-            MissingCell.model_validate({**grid_csv.place(cell), "why": self._why(cell)})
+            MissingCell.model_validate(
+                {**grid_csv.place(cell), "why": textwrap.shorten(self._why(cell), LONGEST)}
+            )
             for cell in missing
         ]
 
@@ -73,19 +75,22 @@ class PartialReport:
         for job in (self.unfinished_jobs.get(each.id) for each in behind):
             if job and job.status is JobStatus.FAILED:
                 error = job.message.removeprefix("error: ")
-                return textwrap.shorten(f"{job.stage}/{job.id} failed: {error}", LONGEST)
+                return f"{job.name} failed: {error}"
         return "not yet run"
 
     @property
     def summary(self) -> str:
-        """A line for each missing cell, up to a number, and one for the count of the others."""
-        lines = [
-            f"left out: {cell.method}.{cell.student}.{cell.teacher}.s{cell.seed}: {cell.why}"
-            for cell in self.missing[:EXAMPLES]
-        ]
-        if more := len(self.missing) - len(lines):
-            lines.append(f"left out: {more} more")
+        """A line for each reason that cells are missing for, and the number of the others."""
         cells = self.jobs.grid.cells
+        reasons = {
+            f"{cell.method}.{cell.student}.{cell.teacher}.s{cell.seed}": self._why(cell)
+            for cell in cells
+            if cell not in self.finished
+        }
+        lines = [
+            f"left out: {_counted(cause)}: {textwrap.shorten(cause.message, LONGEST)}"
+            for cause in shared(reasons)
+        ]
         return "\n".join([*lines, f"{len(self.finished)} of {len(cells)} cells are in it"])
 
     def write(self) -> "subprocess.CompletedProcess[str]":
@@ -105,6 +110,12 @@ class PartialReport:
             *("--out", f"{self.folder}/report"),
         ]
         return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def _counted(cause: Shared) -> str:
+    """The cells that are missing for a reason: one by its name, several by their first names."""
+    count = len(cause.names)
+    return cause.names[0] if count == 1 else f"{count} cells ({cause.listed})"
 
 
 def is_finished(jobs: Jobs, cell: Cell) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.training.trackers import TrackerName
 from workflow.commands import live, outcome
+from workflow.commands.alike import failures
 from workflow.commands.console import duration
 from workflow.commands.job_status import JobStatus, Status
 from workflow.config import load
@@ -72,8 +73,10 @@ def _failure(jobs: Jobs, status: Status, run: SnakemakeProcess) -> Iterator[str]
     if run.is_stopping:
         yield f"stopped: {live.counts(status)}; the same command resumes it"
         return
-    if failed := status.count(JobStatus.FAILED):
-        yield f"{live.counts(status)}; jobs that wait for the {failed} failed did not run"
+    failed = [job for job in status.jobs if job.status is JobStatus.FAILED]
+    if failed:
+        yield from (f"failed: {cause}" for cause in failures(failed))
+        yield f"{live.counts(status)}; jobs that wait for the {len(failed)} failed did not run"
         page = RESULTS / jobs.experiment / "partial" / "report" / "index.html"
         if page.exists():
             yield f"report of the finished cells: {page.resolve()}"

@@ -4,19 +4,22 @@ It only reads files, so it can be asked at any time, from any machine that sees 
 """
 
 import json as json_text
+import textwrap
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from workflow.commands import live
+from workflow.commands.alike import failures
 from workflow.commands.console import duration, show_table
 from workflow.commands.job_status import JobStatus, Status, status_of
 from workflow.commands.plan import TO_DO
 from workflow.jobs.jobs import Jobs
 
 FAILED = 1  # the exit status that says so
-TOLD = (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.INTERRUPTED)  # job by job
+INTERRUPTED = "interrupted; the next `distilbench run` resumes them from what was saved"
 
 
 def show(status: Status) -> None:
@@ -27,13 +30,26 @@ def show(status: Status) -> None:
     print(f"  {_snakemake(status)}\n")
     headings = ("stage", "done", *JobStatus)
     show_table(headings, _stages(status), right=headings[1:])
-    for kind in TOLD:
-        if jobs := [job for job in status.jobs if job.status is kind]:
-            print(f"\n{kind}:")
-            for job in jobs:
-                print(f"  {job.stage}/{job.id}  {job.message}\n      {job.log}")
+    for line in _told(status):
+        print(line)
     if any(counts.values()):
         print(f"\n{_time_left(status)}")
+
+
+def _told(status: Status) -> Iterator[str]:
+    """What runs, what has failed of which cause, and what a run was stopped at."""
+    by_kind = {kind: [job for job in status.jobs if job.status is kind] for kind in JobStatus}
+    paragraphs = {
+        "running": [
+            f"{job.name}  {job.message}\n    {job.log}" for job in by_kind[JobStatus.RUNNING]
+        ],
+        "failed": failures(by_kind[JobStatus.FAILED]),
+        INTERRUPTED: [f"{job.name}  {job.message}" for job in by_kind[JobStatus.INTERRUPTED]],
+    }
+    for heading, texts in paragraphs.items():
+        if texts:
+            yield f"\n{heading}:"
+            yield textwrap.indent("\n".join(texts), "  ")
 
 
 def _stages(status: Status) -> list[tuple[str, ...]]:
