@@ -105,7 +105,7 @@ def test_every_token_of_a_response_counts_and_its_end_too():
 def test_a_teacher_agrees_with_itself_in_everything(k: int | None):
     records = measured(1, me=LiveTeacher(model(1), k=k))
     for index in range(len(PAIRS)):
-        for zero in ("kl_to_teacher_nats", "reverse_kl_nats", "entropy_gap_nats"):
+        for zero in ("kl_to_teacher_nats", "reverse_kl_nats", *["entropy_gap_nats"][: k is None]):
             assert records[zero, "", "me", str(index)].value == pytest.approx(0, abs=1e-6)
         for metric in AGREE:
             assert records[metric, "", "me", str(index)].value == 1
@@ -139,6 +139,15 @@ def test_a_distance_on_few_tokens_is_a_lower_bound_that_grows_with_them():
             )
             assert 0 < few <= many + 1e-6
             assert many <= dense + 1e-6
+
+
+def test_how_sure_a_model_is_is_not_told_where_the_support_hides_most_tokens():
+    """In the bucket of all others, a student who knows nothing would be surer than its teacher."""
+    few, whole = LiveTeacher(model(2), k=8), LiveTeacher(model(2))
+    items = measure(weak(model(1)), texts(), {"few": few, "whole": whole}, BUDGET).items.to_pylist()
+    gaps = [(row["teacher"], row["value"]) for row in items if row["metric"] == "entropy_gap_nats"]
+    assert {teacher for teacher, _ in gaps} == {"whole"}
+    assert all(gap > 0 for _, gap in gaps)
 
 
 def test_agreement_is_the_same_on_few_tokens_as_on_all():

@@ -1,11 +1,12 @@
 """The report names what can't be concluded from it, and what of the data was left out."""
 
 import pytest
-from comparing import MEANS, compared
+from comparing import MEANS, SETTINGS, compared
 from made_up import Cell, drawn, made
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis.limits import (
+    limits_of_cache,
     limits_of_evaluations,
     limits_of_measures,
     limits_of_methods,
@@ -84,3 +85,19 @@ def test_references_outside_a_to_z_are_mentioned(others: list[str], seen: str) -
     measures = [Measure("dolly", metric_named(name, {})) for name in names]
     (limit,) = limits_of_measures(measures)
     assert f"sees {seen} of the references of dolly" in limit
+
+
+@pytest.mark.parametrize(("cache", "is_bounded"), [({"k": 32}, True), ({"tier": "hidden"}, False)])
+def test_divergences_over_a_few_tokens_are_said_to_be_lower_bounds(
+    cache: dict[str, object], is_bounded: bool
+) -> None:
+    settings = SETTINGS.model_copy(update={"config": {"teacher_cache": cache}})
+
+    def bounds(*names: str) -> list[str]:
+        measures = [Measure("heldout", metric_named(name, {})) for name in names]
+        return [line for line in limits_of_cache(settings, measures) if "lower bounds" in line]
+
+    assert [("its 32 most likely" in line) for line in bounds("kl_to_teacher_nats")] == (
+        [True] if is_bounded else []
+    )
+    assert not bounds("nll_nats")

@@ -7,14 +7,16 @@ Notation: q the student, p a teacher, both at T = 1; g the ground-truth next tok
     nll_nats            -log q(g)
     kl_to_teacher_nats  KL(p ‖ q)
     reverse_kl_nats     KL(q ‖ p)
-    entropy_gap_nats    H(q) - H(p): above zero, the student is less sure than its teacher
+    entropy_gap_nats    H(q) - H(p): above zero, the student is less sure than its teacher; of whole
+                        distributions alone
     top1_agreement      whether both have the same most likely token
     top5_agreement      the share of the teacher's top five tokens that are among the student's
 
 On a sparse support (the teacher's top K tokens and a bucket for all others) both divergences
-are lower bounds of the dense ones, and both entropies are those of K + 1 outcomes. Top
-tokens of both are those of their logits, never of rounded log-probabilities; of equally likely ones
-the lowest id comes first.
+are lower bounds of the dense ones. The entropies of K + 1 outcomes would say that a student who
+spreads its probability over all tokens, most of them in the bucket, is sure of it. Top tokens of
+both are those of their logits, never of rounded log-probabilities; of equally likely ones the
+lowest id comes first.
 
 Calibration: the tokens of an item by the probability of the most likely token, in 15 bins of equal
 width as in C. Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599.
@@ -178,8 +180,9 @@ def _compare(
     metrics: dict[str, PerToken] = {
         "kl_to_teacher_nats": kl(p, q),
         "reverse_kl_nats": kl(q, p),
-        "entropy_gap_nats": entropy(q) - entropy(p),
     }
+    if signal.support.ids is None:
+        metrics["entropy_gap_nats"] = entropy(q) - entropy(p)
     if teacher_top is not None and teacher_top.shape[-1]:
         metrics["top1_agreement"] = teacher_top[:, 0] == student_top[:, 0]
     if teacher_top is not None and teacher_top.shape[-1] == RANKED:

@@ -18,6 +18,7 @@ from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
 from pipeline.statistics.tests import smallest_p_value
 
+BOUNDED = ("kl_to_teacher_nats", "reverse_kl_nats")  # from below, where a cache has the top K
 ENOUGH_SEEDS = 10  # from which on the assumption of normal scores over seeds hardly matters
 
 
@@ -33,7 +34,7 @@ def limits(settings: ReportSettings, inputs: ReportInputs, comparisons: Comparis
         *limits_of_measures(results.measures),
         *limits_of_choices(settings.primary, results.ranked_measures),
         *limits_of_contrasts(comparisons, settings),
-        *limits_of_cache(settings),
+        *limits_of_cache(settings, results.measures),
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
         *limits_of_costs(inputs.manifests),
     ]
@@ -161,12 +162,18 @@ def limits_of_choices(primary: Sequence[str], ranked: Sequence[Measure]) -> Iter
         yield f"Chosen as primary, but not measured: {', '.join(missing)}."
 
 
-def limits_of_cache(settings: ReportSettings) -> list[str]:
-    """A warning for the methods that a cache of the teacher's top K tokens biases too much."""
+def limits_of_cache(settings: ReportSettings, measures: Sequence[Measure]) -> Iterator[str]:
+    """What a cache of the teacher's top K tokens hides from measures, and from some losses."""
     cache = CacheSettings.model_validate(settings.config.get("teacher_cache", {}))
     if cache.whole_vocabulary:
-        return []
-    return top_k_bias.warnings(settings.methods, cache.k, top_k_bias.measured_errors())
+        return
+    if any(measure.metric.name in BOUNDED for measure in measures):
+        yield (
+            "KL and reverse KL to the teacher on held-out text are over its "
+            f"{cache.k} most likely tokens and one bucket for all others: lower bounds of those "
+            "over the whole vocabulary (teacher_cache.tier: hidden has these)."
+        )
+    yield from top_k_bias.warnings(settings.methods, cache.k, top_k_bias.measured_errors())
 
 
 def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator[str]:

@@ -54,14 +54,14 @@ TERMS = (
     Term("Untrained", "The student as it is before any training in this experiment."),
     Term(
         "Hard and easy tokens",
-        "Half of the held-out tokens each: hard are those of which the teacher is at least as "
-        "uncertain (by its entropy) as of the median one.",
+        "Half of the held-out tokens each: hard are those that the teacher finds no likelier than "
+        "the median one.",
         "(?:hard|easy)(?: tokens)?",
     ),
     Term(
         "Entropy gap",
         "The student's entropy minus the teacher's, averaged over tokens: below zero, the student "
-        "is more certain.",
+        "is more certain. Of whole distributions alone (teacher_cache.tier: hidden).",
         "entropy gap(?: to teacher)?",
     ),
     Term(

@@ -184,8 +184,8 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
     return interval_plot(
         "scores_by_part",
         f"Difference to {baseline} on parts of a task",
-        "Parts are of the items, or of their tokens; hard tokens are those of which the teacher "
-        f"is less certain than of the median one. Each method minus {baseline}, {FILLED}{more}",
+        "Parts are of the items, or of their tokens; hard tokens are those that the teacher finds "
+        f"no likelier than the median one. Each method minus {baseline}, {FILLED}{more}",
         estimates,
         styles_of(results),
         [part_title(part) for _, part in parts_of(parts)],
