@@ -308,6 +308,23 @@ def test_every_table_and_plot_can_be_written(data: CostData) -> None:
     assert plots == ["quality_by_cost", "nll_by_cost", "nll_by_full_cost"]
 
 
+def test_in_full_a_pair_whose_curves_would_be_vertical_lines_is_left_out_and_counted(
+    inputs: ReportInputs, data: CostData
+) -> None:
+    every = [nll_by_cost(data, data.results, account) for account in (OWN, IN_FULL)]
+    assert all(plot and "vertical" not in plot.caption for plot in every)
+    dear = {
+        id: cost
+        if not id.startswith("large-")  # the teacher
+        else replace(cost, cost=replace(cost.cost, seconds=1e9, flops=1e30))
+        for id, cost in inputs.costs.items()
+    }
+    beside = collect(replace(inputs, costs=dear))
+    own = nll_by_cost(beside, beside.results)
+    assert own is not None
+    assert "the curves of 1 of 2 pairs would be vertical lines" in own.caption
+
+
 def test_a_student_with_unknown_flops_is_compared_by_time_alone(inputs: ReportInputs) -> None:
     unknown = with_costs(inputs, flops=None)
     costs = {id: unknown[id] if "forward_kl" in id else job for id, job in inputs.costs.items()}

@@ -1,6 +1,7 @@
 """The report stage: what it writes, and a page that trusts nobody."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
     assert made.output.rstrip().endswith("report/index.html")
 
 
-def test_the_terminal_shows_the_best_methods_in_at_most_twelve_lines(
+def test_the_terminal_shows_the_best_methods_their_cost_and_the_page_in_few_lines(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome.show(made.folder, "made up: 12 jobs finished; this run took 5 min")
@@ -72,6 +73,31 @@ def test_the_terminal_shows_the_best_methods_in_at_most_twelve_lines(
     for pair in best[best["kind"] == "method"].itertuples():
         (line,) = [line for line in lines if line.startswith(f"{pair.teacher} → {pair.student} ")]
         assert f"{pair.value:.3f} {pair.label}" in line
+    head, body = re.findall(r"<t(?:head|body)>.*?</t(?:head|body)>", made.page, re.DOTALL)[:2]
+    assert re.findall(r"<small>(?:<[^>]*>)?(own|in full)", head) == ["own", "in full"]
+    (times,) = [line for line in lines if line.startswith("training, own/in full (s): ")]
+    for row in re.findall(r"<tr>.*?</tr>", body):
+        *_, own, in_full = re.findall(r"<td>(.*?)</td>", row)
+        name = re.findall(r">(\w+)</a>", row)[0]
+        assert f" {name} {own}/{in_full}" in times
+
+
+def test_times_that_have_no_room_are_left_out_and_those_of_the_best_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = {"method": "m9", "value": "0.603", "tied": 0, "is_best": True}
+    times = [
+        {"account": "own", "seconds": {f"m{n}": f"{n}.0" for n in range(40)}},
+        {"account": "in full", "seconds": {"m9": "1,234"}},
+    ]
+    pairs = [{"pair": "large → small", "best": [best]}]
+    shown = {"measures": ["NLL ↓"], "pairs": pairs, "verdicts": [], "times": times}
+    (tmp_path / outcome.FILE).write_text(json.dumps(shown))
+    outcome.show(tmp_path, "")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "training" in line]
+    assert line.startswith("training, own/in full (s): m9 9.0/1,234, m0 0.0/–, m1 1.0/–, ")
+    assert line.endswith(", …")
+    assert len(line) <= WIDEST
 
 
 def test_a_long_name_is_told_whole_where_there_is_room(

@@ -76,7 +76,7 @@ def test_a_method_is_not_ahead_by_a_seed_that_its_rival_lacks(partial: Compariso
     (finding,) = partial.findings
     assert "It is ahead of every other method, of gkd by 0.43" in finding.text
     assert "unequal seeds" in finding.text
-    (best,) = outcome(partial)["pairs"][0]["best"]
+    (best,) = outcome(partial, {})["pairs"][0]["best"]
     assert best
     assert (best["method"], best["tied"], best["is_best"]) == ("jsd", 0, True)
 

@@ -12,7 +12,9 @@ from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_input
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.attribution import collect_costs
+from pipeline.reporting.costs.quality_vs_cost import training_seconds
 from pipeline.reporting.page import page
+from pipeline.reporting.page.primary_table import training_times
 from pipeline.reporting.paper import documents
 from pipeline.reporting.paper.tables import paper_tables
 from pipeline.reporting.render import formats
@@ -80,7 +82,8 @@ def write_report(
     documents.write(folder / "paper", settings.experiment, tables, figures)
     html = page.render(job, settings, comparisons, costs, shown)
     (folder / "index.html").write_text(html, encoding="utf-8")
-    artifact.write_json(folder / outcome.FILE, outcome.outcome(comparisons))
+    times = training_times(results, training_seconds(costs))
+    artifact.write_json(folder / outcome.FILE, outcome.outcome(comparisons, times))
     return "\n".join([summary.scope(results), *_answers(comparisons)])
 
 

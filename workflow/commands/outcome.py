@@ -1,4 +1,4 @@
-"""What came out of an experiment, in at most 12 lines: the best methods, the verdict, the page."""
+"""What came out of an experiment, in few lines: the best methods, their cost, the verdict."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from rich.text import Text
 from pipeline.reporting.analysis.outcome import FILE, Best, Outcome, PairOutcome
 from workflow.commands.console import WIDEST
 
-LINES = 12
+LINES = 13
 ROWS = 4  # pairs of teacher and student
 LABEL = 22  # columns that a pair's name has in any case
 GAP = 2  # columns between two of the table's
@@ -26,12 +26,30 @@ def show(report: Path, note: str) -> None:
     width = min(WIDEST, shutil.get_terminal_size().columns) if is_terminal else WIDEST
     console = Console(width=width, highlight=False, no_color=not is_terminal)
     console.print(_table(outcome, width))
-    legend = _legend(outcome, is_terminal)
+    legend = [*_times(outcome, width), *_legend(outcome, is_terminal)]
     pairs = min(len(outcome["pairs"]), ROWS + 1)
     # beside the headings, the note and the path
-    for line in _verdicts(outcome["verdicts"], LINES - 3 - pairs - bool(legend), width):
+    for line in _verdicts(outcome["verdicts"], LINES - 3 - pairs - len(legend), width):
         console.print(Text(line), no_wrap=True)
     print(*legend, note, f"report: {(report / 'index.html').resolve()}", sep="\n")
+
+
+def _times(outcome: Outcome, width: int) -> list[str]:
+    """A line with the times of training, where they are known: of the table's methods first."""
+    if not (times := outcome.get("times", [])):
+        return []
+    shown = [best["method"] for pair in outcome["pairs"][:ROWS] for best in pair["best"] if best]
+    names = dict.fromkeys([*shown, *(name for each in times for name in each["seconds"])])
+    entries = [
+        f"{name} {'/'.join(each['seconds'].get(name, '–') for each in times)}" for name in names
+    ]
+    accounts = "/".join(each["account"] for each in times)
+    for count in range(len(entries), 0, -1):
+        more = ", …" if count < len(entries) else ""
+        line = f"training, {accounts} (s): {', '.join(entries[:count])}{more}"
+        if len(line) <= width:
+            return [line]
+    return []
 
 
 def _legend(outcome: Outcome, is_terminal: bool) -> list[str]:

@@ -1,6 +1,7 @@
 """What came out, as a few lines of data: the terminal shows them at the end of a run."""
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
@@ -27,15 +28,23 @@ class PairOutcome(TypedDict):
     best: list[Best | None]
 
 
+class Times(TypedDict):
+    """How long the trainings of methods took under an account."""
+
+    account: str
+    seconds: Mapping[str, str]
+
+
 class Outcome(TypedDict):
     """The outcome of an experiment."""
 
     measures: list[str]
     pairs: list[PairOutcome]
     verdicts: list[str]
+    times: NotRequired[list[Times]]
 
 
-def outcome(comparisons: Comparisons) -> Outcome:
+def outcome(comparisons: Comparisons, times: Mapping[str, Mapping[str, str]]) -> Outcome:
     """The best methods of each teacher and student, and what the tests say of them."""
     results = comparisons.results
     measures = results.primary_measures
@@ -51,6 +60,7 @@ def outcome(comparisons: Comparisons) -> Outcome:
         "verdicts": [
             f"{verdict.measure.metric.title}: {verdict.text}" for verdict in verdicts(comparisons)
         ],
+        "times": [{"account": account, "seconds": times[account]} for account in times],
     }
 
 

@@ -1,5 +1,6 @@
 """Quality against cost: held-out NLL of each training at each point of its budget."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -9,10 +10,11 @@ from scipy import stats
 
 from pipeline.reporting.analysis.scores import Pair, Row
 from pipeline.reporting.analysis.texts import duration, operations
-from pipeline.reporting.costs.attribution import ACCOUNTS, OWN, CostData
+from pipeline.reporting.costs.attribution import ACCOUNTS, IN_FULL, OWN, CostData
 
 NAMES = ("Teacher", "Student", "Accounting")  # headings of a comparison
 CONFIDENCE = 0.95  # of intervals over seeds
+VISIBLE = 0.08  # of a logarithmic axis of costs: a curve that takes less is a vertical line
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,17 @@ class CostComparison:
         return np.array([np.mean(costs) for costs in last])
 
 
+def has_visible_budgets(comparison: CostComparison) -> bool:
+    """Whether two methods' curves or more have a width that can be seen on an axis of all costs.
+
+    In full they may have none: next to a teacher's training that of a student costs nothing.
+    """
+    curves = [comparison.mean_curve(row).costs for row in comparison.curves]
+    axis = math.log(max(costs[-1] for costs in curves) / min(costs[0] for costs in curves))
+    wide = [costs for costs in curves if math.log(costs[-1] / costs[0]) > VISIBLE * axis]
+    return len(wide) > 1
+
+
 def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
     """The mean cost of each method's trainings; NaN where one is not known."""
     costs = data.costs[unit.column].loc[account].to_dict()
@@ -95,6 +108,11 @@ def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
         row: float(np.mean([costs[path] for path in data.trained(row).values()]))
         for row in data.results.trained
     }
+
+
+def training_seconds(data: CostData) -> dict[str, dict[Row, float]]:
+    """The mean seconds of each method's trainings, by themselves and in full."""
+    return {account: mean_costs(data, SECONDS, account) for account in (OWN, IN_FULL)}
 
 
 def cost_comparisons(data: CostData, unit: Unit) -> Iterator[CostComparison]:

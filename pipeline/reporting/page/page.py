@@ -21,8 +21,8 @@ from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.verdict import verdicts
-from pipeline.reporting.costs.attribution import IN_FULL, OWN, CostData
-from pipeline.reporting.costs.quality_vs_cost import SECONDS, mean_costs
+from pipeline.reporting.costs.attribution import CostData
+from pipeline.reporting.costs.quality_vs_cost import training_seconds
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
@@ -117,7 +117,6 @@ def render(
     """The page as HTML."""
     inputs, results = costs.inputs, comparisons.results
     responses = samples(inputs, results)
-    seconds = {account: mean_costs(costs, SECONDS, account) for account in (OWN, IN_FULL)}
     html = TEMPLATES.get_template("page.html.jinja").render(
         job=job,
         settings=settings,
@@ -128,7 +127,7 @@ def render(
         comparisons=comparisons,
         scope=summary.scope(results),
         verdicts=verdicts(comparisons),
-        primary=primary_table(settings, comparisons, seconds),
+        primary=primary_table(settings, comparisons, training_seconds(costs)),
         cell_count=len(inputs.grid) + len(settings.missing),
         limits=limits(settings, inputs, comparisons),
         sections=sections,

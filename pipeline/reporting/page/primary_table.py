@@ -86,9 +86,7 @@ def primary_table(
         _column(comparisons, measure, pairs) for measure in measures for pairs in groups.values()
     ]
     names, notes = {row.label: row.method for row in results.trained}, _notes(settings)
-    pairs = [pair for of_group in groups.values() for pair in of_group]
-    by_account = {account: _times(results, pairs, each) for account, each in seconds.items()}
-    times = {account: by_label for account, by_label in by_account.items() if by_label}
+    times = training_times(results, seconds)
     untimed = [PrimaryCell(MISSING)] * len(times)
 
     def place(label: str) -> float:
@@ -117,6 +115,18 @@ def primary_table(
     has_gaps = any(cell.text == MISSING for row in (*rows, teacher) for cell in row.cells)
     caption = _caption(results, groups, has_gaps, bool(times))
     return PrimaryTable(measures, groups, list(times), rows, teacher, caption)
+
+
+def training_times(
+    results: Results, seconds: Mapping[str, Mapping[Row, float]]
+) -> dict[str, dict[str, str]]:
+    """The times that the table shows by account, then by method; without accounts that have none.
+
+    `seconds` are those of each method's trainings by account, NaN where they are not known.
+    """
+    pairs = [pair for of_group in _groups(results).values() for pair in of_group]
+    times = {account: _times(results, pairs, each) for account, each in seconds.items()}
+    return {account: by_label for account, by_label in times.items() if by_label}
 
 
 def _times(results: Results, pairs: Sequence[Pair], seconds: Mapping[Row, float]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pipeline.reporting.costs.quality_vs_cost import (
     CostComparison,
     Unit,
     cost_comparisons,
+    has_visible_budgets,
     mean_costs,
 )
 from pipeline.reporting.plots.figures import Panel, Plot, cost_axis, fit_settled, multiples_plot
@@ -32,6 +33,10 @@ CURVES = {
     IN_FULL: "The same curves, each further right by what was paid before its first step: for "
     "{paid_for}.",
 }
+HIDDEN = (
+    " In full, where nearly all is paid before the first step, the curves of {hidden} of {pairs} "
+    "pairs would be vertical lines: they are not drawn."
+)
 
 
 def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] | None:
@@ -165,15 +170,17 @@ def pareto_front(
 
 
 def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | None:
-    """Held-out NLL against seconds and FLOPs, a line a method; None where it was not measured."""
-    compared = {
-        (comparison.pair, unit): comparison
-        for unit in UNITS
-        for comparison in cost_comparisons(data, unit)
-        if comparison.account == account and comparison.pair in results.pairs
-    }
-    if not compared:
+    """Held-out NLL against seconds and FLOPs, a line a method; None where it was not measured.
+
+    In full a pair is left out, and counted in the caption, whose curves would be vertical lines.
+    """
+    in_full = _compared(data, results, IN_FULL)
+    visible = {pair for (pair, _), each in in_full.items() if has_visible_budgets(each)}
+    drawn = {key: each for key, each in in_full.items() if key[0] in visible}
+    if not (compared := drawn if account == IN_FULL else _compared(data, results, account)):
         return None
+    pairs = {pair for pair, _ in in_full}
+    hidden = HIDDEN.format(hidden=len(pairs - visible), pairs=len(pairs))
     styles = styles_of(results)
 
     def draw(panel: Panel[Pair, Unit]) -> None:
@@ -185,7 +192,7 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
     return multiples_plot(
         "nll_by_cost" if account == OWN else "nll_by_full_cost",
         f"Held-out NLL against training cost, {account}",
-        CURVES[account].format(paid_for=_paid_for(data)),
+        CURVES[account].format(paid_for=_paid_for(data)) + (hidden if pairs > visible else ""),
         draw,
         {pair: results.title(pair) for pair, _ in compared},
         {unit: "" for _, unit in compared},
@@ -194,6 +201,17 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
         narrowest=2.0,
         label="nats/token",
     )
+
+
+def _compared(
+    data: CostData, results: Results, account: str
+) -> dict[tuple[Pair, Unit], CostComparison]:
+    return {
+        (comparison.pair, unit): comparison
+        for unit in UNITS
+        for comparison in cost_comparisons(data, unit)
+        if comparison.account == account and comparison.pair in results.pairs
+    }
 
 
 def _draw_curves(axes: Axes, comparison: CostComparison, styles: Mapping[str, Style]) -> None:
