@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.data.batch import Batch, collate
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import TeacherSignal, dense, top_k
-from pipeline.distributions.mixture import mixture, on_union
+from pipeline.distributions.mixture import mixture, on_union, uncertainty
 from pipeline.settings.teacher import CacheJob, Combination
 from pipeline.teacher_cache.combined import CombinedTeacher
 from workflow.config.validate import ConfigError, validate
@@ -151,6 +151,18 @@ def test_the_teacher_of_least_entropy_is_chosen_for_each_token(tmp_path: Path) -
     nats = torch.stack([-(each.exp() * each).sum(-1) for each in signals], dim=-1)
     assert chosen(teacher, batch) == nats.argmin(-1).tolist()
     assert 0 < nats.argmin(-1).sum() < len(nats)
+
+
+@pytest.mark.parametrize("k", [2, 5, SIZE])
+def test_a_teacher_that_is_unsure_of_all_tokens_has_not_the_least_entropy(k: int) -> None:
+    """In a bucket of its own most of its probability would look like a single likely token's."""
+    scores = [logits(0), torch.zeros_like(logits(0))]
+    support, known = on_union([top_k(each, next_ids(), k) for each in scores], SIZE)
+    surer, unsure = (uncertainty(each, support, SIZE) for each in known)
+    torch.testing.assert_close(unsure, torch.full_like(unsure, np.log(SIZE)))
+    shared_out = spread_out(TeacherSignal(known[0], support))
+    np.testing.assert_allclose(surer, -(shared_out * np.log(shared_out)).sum(-1), rtol=1e-6)
+    assert (surer < unsure).all()
 
 
 def test_a_text_has_the_teacher_of_its_source(tmp_path: Path) -> None:

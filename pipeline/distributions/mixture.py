@@ -6,12 +6,14 @@ share of it: what the bucket leaves to each of its tokens on average. The mixtur
 rest of all buckets. Its sum is one, and with dense distributions nothing is shared out.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.distributions.divergences import entropy
 from pipeline.distributions.log_probs import LogProbs, PerToken, Support, TeacherSignal
 
 Shares = Float[Tensor, "tokens teachers"]
@@ -28,6 +30,14 @@ def confidence(log_probs: LogProbs, support: Support) -> PerToken:
     """The log-probability of the most likely token; a bucket is none."""
     tokens = log_probs if support.ids is None else log_probs[:, : support.ids.shape[-1]]
     return tokens.amax(-1)
+
+
+def uncertainty(log_probs: LogProbs, support: Support, vocabulary: int) -> PerToken:
+    """The entropy in nats, where each token in a bucket has an equal share of it."""
+    kept = vocabulary if support.ids is None else support.ids.shape[-1]
+    if kept == vocabulary:
+        return entropy(log_probs)
+    return entropy(log_probs) + log_probs[:, kept].exp() * math.log(vocabulary - kept)
 
 
 def on_union(

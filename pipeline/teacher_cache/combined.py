@@ -13,9 +13,8 @@ import torch
 
 from pipeline.artifacts import schemas
 from pipeline.data.batch import Batch
-from pipeline.distributions.divergences import entropy
 from pipeline.distributions.log_probs import Support, TeacherDistributions, TeacherSignal
-from pipeline.distributions.mixture import Shares, confidence, mixture, on_union
+from pipeline.distributions.mixture import Shares, confidence, mixture, on_union, uncertainty
 from pipeline.runtime.costs import ModelCounter
 from pipeline.settings.teacher import Combination
 from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_cache
@@ -67,9 +66,13 @@ class CombinedDistributions:
     def chunk(self, rows: slice) -> TeacherSignal:
         """The combined distribution at each of these tokens."""
         signals = [member.chunk(rows) for member in self.members]
-        vocabulary = self.teacher.teachers[0].tier.metadata.vocabulary
-        support, log_probs = on_union(signals, vocabulary)
+        support, log_probs = on_union(signals, self.vocabulary)
         return TeacherSignal(mixture(log_probs, self._shares(rows, support, log_probs)), support)
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of tokens that all teachers have."""
+        return self.teacher.teachers[0].tier.metadata.vocabulary
 
     def _shares(self, rows: slice, support: Support, log_probs: Sequence[torch.Tensor]) -> Shares:
         """The weight of each teacher at each token."""
@@ -83,7 +86,8 @@ class CombinedDistributions:
                 scores = torch.stack([confidence(each, support) for each in log_probs], dim=-1)
                 chosen = scores.argmax(-1)
             case "least_entropy":
-                chosen = torch.stack([entropy(each) for each in log_probs], dim=-1).argmin(-1)
+                nats = [uncertainty(each, support, self.vocabulary) for each in log_probs]
+                chosen = torch.stack(nats, dim=-1).argmin(-1)
             case "by_source":
                 texts = [self.teacher.place_of(text.example_id) for text in self.batch.texts]
                 chosen = self.batch.sequence.new_tensor(texts)[self.batch.sequence[rows]]
