@@ -23,7 +23,10 @@ SPACES = " \t\n\r"  # that JSON may have anywhere
 GAP = re.compile(f"[{SPACES}]*")
 CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
 LONGEST_ROW = 2**24  # bytes of a row of CSV
-NO_CHATS = "conversations are read through a chat template: set `data.template: chat`"
+NO_CHATS = (
+    "conversations are read through a chat template: set `data.template: chat`, and name a column "
+    "that is called neither messages nor conversations as data.examples.columns.messages"
+)
 
 
 @dataclass(frozen=True)
@@ -290,10 +293,3 @@ def _parquet_values(path: Path, batch: pa.RecordBatch, before: int) -> list[dict
             raise ValueError(f"{path}, row {before + 1}: {fault}; fix it") from None
     rows = (batch.slice(place, 1) for place in range(batch.num_rows))
     return [_parquet_values(path, row, before + place)[0] for place, row in enumerate(rows)]
-
-
-def read_plain_texts(path: Path) -> Iterator[str]:
-    """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
-    is_text = kind(path) == ".txt"
-    texts = lines(path) if is_text else (row.text("text") for row in read_rows(path))
-    return (text.strip() for text in texts if text.strip())

@@ -14,7 +14,8 @@ from pathlib import Path
 from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
-from pipeline.data.rows import Row, read_plain_texts, read_rows
+from pipeline.data.plain_texts import plain_text, read_plain_texts
+from pipeline.data.rows import Row, read_rows
 from pipeline.data.rows_to_examples import to_example
 from pipeline.data.splits import (
     content_digest,
@@ -132,7 +133,7 @@ def _hub_texts(settings: Hub, name: str) -> list[str]:
         values = list(islice(stream, settings.plain_text_documents))
     except OSError as error:
         raise _unreachable(repr(name), error) from error
-    texts = [Row(f"{name}, row {number}", row).text("text") for number, row in enumerate(values, 1)]
+    texts = [plain_text(Row(f"{name}, row {number}", row)) for number, row in enumerate(values, 1)]
     return [text.strip() for text in texts if text.strip()]
 
 

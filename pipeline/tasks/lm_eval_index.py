@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 NAME = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
+TASK = re.compile(rb"""^["']?task["']?:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
 TAGS = re.compile(rb"""^["']?tag["']?:[ \t]*(\S.*|(?:\n[ \t]*-[ \t]*\S+)+)""", re.MULTILINE)
 WORD = re.compile(rb"""[^\s"',\[\]{}#:-][^\s"',\[\]{}#:]*""")
 GROUP = re.compile(rb"^group:", re.MULTILINE)
@@ -56,6 +57,11 @@ def _members(text: bytes) -> set[str]:
     """The known names that a group's file mentions; names of other tasks do no harm."""
     words = WORD.findall(text) if GROUP.search(text) else []
     return {word.decode() for word in words} & index().keys()
+
+
+def is_several(name: str) -> bool:
+    """Whether a name is that of a group or of a tag, whose tasks have documents of their own."""
+    return not any(name.encode() in TASK.findall(path.read_bytes()) for path in files(name))
 
 
 def is_in_python(name: str) -> bool:

@@ -26,16 +26,37 @@ def read(
     Raises:
         ValueError: for files that can't be read so, or are not equally long.
     """
-    first, *others = (Path(file) for file in files)
-    rows = _text_rows(first, text) if first.suffix in TEXTS else list(read_rows(first))
+    first, *others = _paths(files, text)
+    if text is None or first.suffix not in TEXTS:
+        rows = list(read_rows(first))
+    else:
+        rows = _text_rows(first, text)
     for path in others:
         rows = _with_labels(rows, path)
     return map_columns(rows, columns)
 
 
+def check_beginning(
+    files: Sequence[str], columns: ColumnMap | None, text: TextSplit | None
+) -> None:
+    """Raises ValueError for files that `read` refuses by their kinds or by the first row."""
+    first, *_ = _paths(files, text)
+    if first.suffix not in TEXTS:
+        map_columns([next(iter(read_rows(first)))], columns)
+
+
+def _paths(files: Sequence[str], text: TextSplit | None) -> list[Path]:
+    """The files, of the kinds that can be read side by side."""
+    first, *others = paths = [Path(file) for file in files]
+    if first.suffix in TEXTS and text is None:
+        raise ValueError(f"{first}: the task doesn't consist of plain text; allowed: {TABLES}")
+    for path in others:
+        if path.suffix not in NUMBERS:
+            raise ValueError(f"{path}: beside a first file, only {', '.join(NUMBERS)} are read")
+    return paths
+
+
 def _with_labels(rows: Sequence[Row], path: Path) -> list[Row]:
-    if path.suffix not in NUMBERS:
-        raise ValueError(f"{path}: beside a first file, only {', '.join(NUMBERS)} are read")
     labels = [
         _number(path, number, line)
         for number, line in enumerate(read_utf8(path).split("\n"), 1)
@@ -58,9 +79,7 @@ def _number(path: Path, number: int, line: str) -> int:
         ) from None
 
 
-def _text_rows(path: Path, text: TextSplit | None) -> list[Row]:
-    if text is None:
-        raise ValueError(f"{path}: the task doesn't consist of plain text; allowed: {TABLES}")
+def _text_rows(path: Path, text: TextSplit) -> list[Row]:
     documents = split_documents(read_utf8(path), text.begins)
     return [
         Row(f"{path}, document {number}", {text.column: document})

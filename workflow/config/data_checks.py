@@ -15,7 +15,7 @@ from pipeline.settings.data import ChatTemplate, Docstrings, Files, named_source
 from pipeline.settings.experiment import Experiment
 from workflow.config.config_file import exists
 
-LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
+LARGEST_LIST = 2**26  # bytes of a JSON file that is read whole to look at its rows
 
 
 def faults(experiment: Experiment) -> Iterator[str]:

@@ -14,6 +14,7 @@ from workflow.config import (
     name_checks,
     pydantic_errors,
     report_checks,
+    row_checks,
     teacher_checks,
     training_checks,
     tuning_checks,
@@ -82,8 +83,9 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from unknown_methods
     yield from method_checks.input_faults(experiment, methods)
     yield from training_checks.faults(experiment)
-    yield from data_checks.faults(experiment)
-    yield from evaluation_checks.faults(experiment)
+    of_rows = [] if earlier else list(row_checks.faults(experiment))
+    of_files = [*data_checks.faults(experiment), *evaluation_checks.faults(experiment)]
+    yield from [*of_rows, *_unrelated(of_files, of_rows)]
     yield from teacher_checks.endpoint_faults(experiment, methods)
     yield from report_checks.faults(experiment)
     yield from tuning_checks.faults(experiment)

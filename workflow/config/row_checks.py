@@ -1,0 +1,138 @@
+"""Checks of local tables by their first rows: what a job would refuse in its first second.
+
+Rows behind the first are looked at by the job that reads them all.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from pyarrow import ArrowException
+from pydantic import ValidationError
+
+from pipeline.data.foreign_files import COMPRESSED, TABLES, kind, matching
+from pipeline.data.plain_texts import read_plain_texts
+from pipeline.data.rows import Row, read_rows
+from pipeline.data.rows_to_examples import to_example
+from pipeline.settings.data import ChatTemplate, Columns, Docstrings, Files, Hub, named_sources
+from pipeline.settings.evaluation import LocalFiles
+from pipeline.settings.experiment import Experiment
+from pipeline.tasks import lm_eval_index, local_documents
+from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed_tasks
+from pipeline.tasks.item_rows import to_item
+from workflow.config.config_file import exists
+from workflow.config.data_checks import LARGEST_LIST
+
+ENDS = (*TABLES, *COMPRESSED)  # of a split's name that is a file's
+
+
+def faults(experiment: Experiment) -> Iterator[str]:
+    """What is wrong with the first rows of local data, a line for each key."""
+    are_chats = isinstance(experiment.data.template, ChatTemplate)
+    for place, source in named_sources(experiment.data.examples).items():
+        if not isinstance(source, Docstrings):
+            yield from _example_faults(source, place, are_chats=are_chats)
+    for task in listed_tasks(experiment.evaluation.tasks):
+        source, definition = experiment.evaluation.data.get(task.base), task.definition
+        if not isinstance(source, LocalFiles) or not all(map(_is_readable, source.paths)):
+            continue
+        if isinstance(definition, InstructionTask):
+            fault = _item_fault(task, definition, source, are_chats=are_chats)
+        else:
+            fault = _document_fault(task, definition, source)
+        if fault:
+            yield f"evaluation.data.{task.base}: {fault}"
+
+
+def _example_faults(source: Files | Hub, place: str, *, are_chats: bool) -> Iterator[str]:
+    def check(path: Path) -> None:
+        for row in _first_row(path):
+            to_example(row, source.columns, path.stem, source.empty_responses, are_chats=are_chats)
+
+    def check_text(path: Path) -> None:
+        next(read_plain_texts(path), None)
+
+    checks = dict.fromkeys(("train", "validation", "test"), check)
+    checks |= {"plain_text": check_text} if isinstance(source, Files) else {}
+    for key, check_file in checks.items():
+        if fault := _fault(partial(check_file, path) for path in _paths(source, key)):
+            of_mixture = fault.replace("data.examples", place)
+            yield f"{place}.{key} = {getattr(source, key)!r}: {of_mixture}"
+
+
+def _paths(source: Files | Hub, key: str) -> list[Path]:
+    """The files that a key means, as far as they are at hand."""
+    name = getattr(source, key)
+    if not isinstance(name, str):
+        return []
+    if isinstance(source, Hub):
+        is_file = name.endswith(ENDS) and exists(source.name, Path.is_dir)
+        return matching(f"{source.name}/{name}") if is_file else []
+    with contextlib.suppress(OSError, ValueError):  # of a name that no file could have
+        return matching(name)
+    return []
+
+
+def _item_fault(
+    task: Task, definition: InstructionTask, source: LocalFiles, *, are_chats: bool
+) -> str | None:
+    """Why the files of an instruction task have no items as far as their first rows tell."""
+    columns = definition.columns
+    if source.columns is not None:
+        try:
+            columns = Columns.model_validate(source.columns)
+        except ValidationError:
+            return None  # `evaluation_checks` reports it
+
+    def check(path: Path) -> None:
+        for row in _first_row(path):
+            to_item(row, task.base, columns, definition.scored_by, are_chats=are_chats)
+
+    paths = source.paths if definition.first is None else source.paths[:1]
+    return _fault(partial(check, Path(path)) for path in paths)
+
+
+def _document_fault(task: Task, definition: LmEvalTask, source: LocalFiles) -> str | None:
+    """Why the files of a task of lm-eval have no documents, as far as their first rows tell."""
+    if Path(source.paths[0]).is_dir():
+        return None
+    name, columns = definition.task or task.base, source.columns or definition.columns
+    if lm_eval_index.is_several(name):
+        return (
+            f"{task.base} is several tasks, which can't share files: name a folder laid out like "
+            "their data set"
+        )
+    return _fault(
+        partial(local_documents.check_beginning, files, columns, definition.text)
+        for files in source.by_split.values()
+        if not _is_long(Path(files[0]))
+    )
+
+
+def _is_readable(file: str) -> bool:
+    """Whether `evaluation_checks` finds nothing wrong with a file's name."""
+    return exists(file) and (Path(file).is_dir() or Path(file).suffix in local_documents.SUFFIXES)
+
+
+def _first_row(path: Path) -> Iterator[Row]:
+    """The first row of a table; none of a list that is too long to be read for it."""
+    if not _is_long(path):
+        yield from islice(read_rows(path), 1)
+
+
+def _is_long(path: Path) -> bool:
+    return kind(path) == ".json" and path.stat().st_size > LARGEST_LIST
+
+
+def _fault(checks: Iterable[Callable[[], object]]) -> str | None:
+    """What the first of some checks of files says that refuses its file."""
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            return str(error)
+        except (OSError, RecursionError, ArrowException):
+            continue  # the job that reads it says what is wrong, and where
+    return None
