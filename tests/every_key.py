@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from snaking import edited, saved_model
+from task_folders import write_tasks
 
 DOCSTRINGS = {
     "source": "docstrings",
@@ -193,7 +194,8 @@ def with_every_key(tiny: Config, folder: Path) -> Config:
                 {"seeds": [1]},
             ],
             "evaluation": {
-                "tasks": ["heldout", "responses", "dolly"],
+                "tasks": ["heldout", "responses", "dolly", "other"],
+                "task_folder": str(write_tasks(folder / "tasks")),
                 "data": {
                     "dolly": {
                         "hub": "c/d",

@@ -8,6 +8,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 from pipeline.publishing.finished import FinishedReport
 from pipeline.publishing.students import Student
 from pipeline.reporting.analysis.metrics import Measure, metric_named
+from pipeline.reporting.analysis.own_tasks import metrics_of
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.tuning import with_values
 
@@ -140,7 +141,7 @@ def model_card(
         report=report_repository,
         repository=repository,
         tokens=student.manifest["settings"].get("max_new_tokens", 64),
-        scores=_table(student),
+        scores=_table(report, student),
         training=json.dumps(settings, indent=1, ensure_ascii=False),
         **_prompt(student, has_chat_template),
         **_made(report, license),
@@ -175,24 +176,27 @@ def _results(
     report: FinishedReport, report_repository: str, student: Student
 ) -> Iterable[EvalResult]:
     data = str(student.data.get("name", student.data["source"]))
+    own = metrics_of(report.manifests)
     for row in student.scores.to_dict("records"):
         yield EvalResult(
             task_type=TASK,
             dataset_type=data,
             dataset_name=f"{data}, {row['task']}",
             metric_type=row["metric"],
-            metric_name=metric_named(row["metric"], {}).title,
+            metric_name=metric_named(row["metric"], {}, own.get(row["task"])).title,
             metric_value=row["value"],
             source_name=f"DistilBench report {report.name}",
             source_url=f"https://huggingface.co/datasets/{report_repository}",
         )
 
 
-def _table(student: Student) -> str:
+def _table(report: FinishedReport, student: Student) -> str:
+    own = metrics_of(report.manifests)
     lines = ["| task | measure | unit | value | ± | items |", "|---|---|---|---|---|---|"]
     for row in student.scores.to_dict("records"):
-        measure = Measure(row["task"], metric_named(row["metric"], {}))
-        names = (row["task"], measure.heading, measure.metric.unit)
+        task, name = row["task"], row["metric"]
+        measure = Measure(task, metric_named(name, {}, own.get(task)))
+        names = (task, measure.heading, measure.metric.unit)
         numbers = (measure.format(row["value"]), measure.format(row["stderr"]), str(row["n"]))
         lines.append(f"| {' | '.join((*names, *numbers))} |")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.publishing.finished import FinishedReport
 from pipeline.publishing.score_changes import CELL, ScoreChanges, compare_scores
+from pipeline.reporting.analysis.own_tasks import metrics_of, own_tasks
 from pipeline.reporting.analysis.provenance import flat
 
 DIGITS = 8  # of a digest that is shown
@@ -36,7 +37,7 @@ def compare_reports(before: FinishedReport, after: FinishedReport) -> Comparison
     return Comparison(
         str(before.folder),
         str(after.folder),
-        compare_scores(before.scores, after.scores),
+        compare_scores(before.scores, after.scores, metrics_of(before.manifests, after.manifests)),
         tuple(_unequal(before, after)),
     )
 
@@ -47,7 +48,7 @@ def _unequal(before: FinishedReport, after: FinishedReport) -> Iterator[Unequal]
     values: dict[str, Callable[[FinishedReport], Mapping[str, object]]] = {
         "seeds": _seeds,
         "measure": _measures,
-        "data": _data,
+        "data": lambda report: _data(report) | _files_of_tasks(report),
         "setting": lambda report: flat(report.config),
         "code": (lambda report: report.sources) if both else _stages,
         "commit": lambda report: {"commit": report.commits},
@@ -83,6 +84,11 @@ def _data(report: FinishedReport) -> dict[str, list[str]]:
         if path.startswith("data/")
     )
     return {"examples": sorted(contents)}
+
+
+def _files_of_tasks(report: FinishedReport) -> dict[str, str]:
+    """Digests of the files that each task of the user's own is made of."""
+    return {f"files of {task.name}": task.digest for task in own_tasks(report.manifests)}
 
 
 def _stages(report: FinishedReport) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ import pandas as pd
 from pipeline.publishing.finished import FinishedReport
 from pipeline.reporting.analysis.load import KINDS
 from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.own_tasks import metrics_of, own_tasks
 from pipeline.reporting.analysis.provenance import flat
 from pipeline.reporting.analysis.scores import measures_of
 
@@ -142,6 +143,7 @@ def _conditions(report: FinishedReport) -> dict[str, object]:
             evaluations |= flat(manifest.get("settings", {}), "evaluation")
         if stage in MEASURED_BY:
             contents.setdefault(f"content of {stage}", set()).add(manifest.get("content", ""))
+    evaluations |= {f"files of {task.name}": task.digest for task in own_tasks(report.manifests)}
     versions = {"lm_eval": report.versions.get("lm_eval")}
     return {**evaluations, **{name: sorted(each) for name, each in contents.items()}, **versions}
 
@@ -150,7 +152,9 @@ def _leaderboard(protocol: str, reports: Mapping[str, FinishedReport]) -> Leader
     named = [report.scores.assign(report=name) for name, report in reports.items()]
     scores = pd.concat(named, ignore_index=True)
     scores = scores.loc[(scores["slice"] == "") & ~scores["repeats"]]
-    measures = [each for each in measures_of(scores, {}) if not each.metric.relative_to_teacher]
+    own = metrics_of(*(report.manifests for report in reports.values()))
+    known = measures_of(scores, {}, own)
+    measures = [each for each in known if not each.metric.relative_to_teacher]
     entries = list(_entries(scores, measures))
     ranked = [measure for measure in measures if measure.metric.higher_is_better is not None]
     if ranked:

@@ -19,6 +19,7 @@ from scipy import special
 
 from pipeline.reporting.analysis.findings import Interval
 from pipeline.reporting.analysis.metrics import Measure, metric_named
+from pipeline.reporting.analysis.own_tasks import NO_OWN, OwnMetrics
 from pipeline.reporting.analysis.scores import measures_of
 from pipeline.statistics.copies import NO_HYPOTHESIS
 from pipeline.statistics.seed_variance import moderated
@@ -76,14 +77,16 @@ class ScoreChanges:
         return tuple(change for change in self.changes if change.has_moved)
 
 
-def compare_scores(before: pd.DataFrame, after: pd.DataFrame) -> ScoreChanges:
+def compare_scores(
+    before: pd.DataFrame, after: pd.DataFrame, own: OwnMetrics = NO_OWN
+) -> ScoreChanges:
     """The scores on whole tasks that two reports have in common, each evaluation once."""
     both = _distinct(before).merge(_distinct(after), on=[*CELL, *MEASURE], suffixes=("", "_after"))
     # an evaluation that stands under several teachers has this score once
     both = both.loc[~both.duplicated([*MEASURE, "id", "id_after", "value", "value_after"])]
     is_equal = both["value"] == both["value_after"]
     changes: list[Change] = []
-    known = measures_of(pd.concat([before, after]), {})
+    known = measures_of(pd.concat([before, after]), {}, own)
     measures = {(each.task, each.slice, each.metric.name): each for each in known}
     for names, cells in both[~is_equal].groupby(MEASURE, sort=False):
         changes += _tested(measures[names], cells)

@@ -80,9 +80,10 @@ Data = Annotated[
 class Evaluation(Settings):
     """The tasks of every checkpoint, teachers and untrained starts included."""
 
-    later_keys = ("judges", "few_shot")
+    later_keys = ("judges", "few_shot", "task_folder")
 
     tasks: Annotated[list[Line], Field(min_length=1)] = ["heldout", "responses"]
+    task_folder: Line | None = None  # with tasks of the user's own, as lm-eval has them; null: none
     data: dict[Line, Data] = {}  # of a task, in place of what its definition names
     items: Count | None = None  # of each task, drawn by the seed; null: all
     sampling: Sampling = Sampling(temperature=0)
@@ -168,8 +169,18 @@ class InstructionJob(Settings):
     few_shot: NonNegativeCount = 0  # examples of the training split before each question
 
 
+class TaskFolder(Settings):
+    """The folder with a task of the user's own, and the digests of what the task may read."""
+
+    path: str
+    files: dict[str, str]  # of the folder, by their paths in there
+    data: dict[str, str] = {}  # files and folders elsewhere that its YAML names
+
+
 class LmEvalJob(Settings):
     """The settings of a job that prepares the documents of an lm-eval task."""
+
+    later_keys = ("folder",)
 
     kind: Literal["lm_eval"]
     task: str
@@ -181,6 +192,7 @@ class LmEvalJob(Settings):
     text: TextSplit | None
     exclude: dict[str, list[str]]  # documents left out: those that list such a value in a column
     nltk: str | None  # what its measures need of NLTK's data
+    folder: TaskFolder | None = None  # that defines the task; null: lm-eval itself does
 
 
 class TaskJob(Settings):

@@ -276,7 +276,11 @@ class Evaluator:
         stored, card = self.cards[name]
         made_from = f"{artifact.read_id(stored)}, digest {card['digest']}"
         tasks = lm_eval_tasks.load(
-            card["lm_eval_task"], lm_eval_tasks.stored(stored), card["shots"], made_from
+            card["lm_eval_task"],
+            lm_eval_tasks.stored(stored),
+            card["shots"],
+            made_from,
+            lm_eval_tasks.own_folder(stored),
         )
         settings = self.settings
         results = lm_eval_results.evaluate_tasks(

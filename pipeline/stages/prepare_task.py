@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts.own_measures import MEASURES
 from pipeline.data.examples import Example
 from pipeline.runtime.progress import log
 from pipeline.settings.data import ChatTemplate
@@ -58,6 +59,7 @@ def write_documents(job: LmEvalJob, train: Sequence[Example], folder: Path) -> d
         "lm_eval_task": job.lm_eval_task,
         "shots": job.shots,
         "documents": gathered.counts,
+        **({MEASURES: gathered.measures} if gathered.measures else {}),
     }
 
 
@@ -88,7 +90,8 @@ def run(options: PrepareTaskOptions) -> None:
             train = instruction_items.read_split(options.data, "train")
             card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
-        artifact.write_manifest(folder, options.job, inputs, origins=card["origins"])
+        facts = {key: card[key] for key in ("origins", MEASURES) if key in card}
+        artifact.write_manifest(folder, options.job, inputs, **facts)
     log(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
         log(f"warning: {warning}")

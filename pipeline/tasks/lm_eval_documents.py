@@ -1,6 +1,7 @@
 """Gathers the documents of a task of lm-eval, from the hub, a folder laid out like it, or files."""
 
 import importlib.util
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +12,13 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict
 from lm_eval.tasks import TaskManager
 
+from pipeline.artifacts import checksums
+from pipeline.artifacts.own_measures import Measures
+from pipeline.data.datasets_library import FORMATS
 from pipeline.data.examples import Example
 from pipeline.data.rows import strings
-from pipeline.settings.evaluation import HubDataset, LmEvalJob, LocalFiles
-from pipeline.tasks import hub, lm_eval_index, lm_eval_tasks, local_documents
+from pipeline.settings.evaluation import HubDataset, LmEvalJob, LocalFiles, TaskFolder
+from pipeline.tasks import hub, lm_eval_tasks, local_documents, measures, task_folder
 from pipeline.tasks.contamination import Contamination, contaminated_texts
 from pipeline.tasks.lm_eval_tasks import Definition, Splits, Supplier, arrow_table
 
@@ -29,6 +33,7 @@ class TaskDocuments:
     counts: dict[str, int]  # of the documents that each task is evaluated on
     origins: dict[str, hub.Origin]
     contamination: Contamination
+    measures: Measures  # of a task of the user's own; empty for those of lm-eval
 
     @property
     def count(self) -> int:
@@ -51,11 +56,11 @@ def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocume
         ValueError: for data that can't be had, or a document that does not suit its task.
     """
     _require_nltk(job)
-    source = job.source
+    source, own = job.source, _copy(job.folder, folder) if job.folder else None
     if isinstance(source, LocalFiles) and not Path(source.paths[0]).is_dir():
-        gathered, origins = _from_files(job, source)
+        gathered, origins = _from_files(job, source, own)
     else:
-        gathered, origins = _from_datasets(job)
+        gathered, origins = _from_datasets(job, own)
     documents = {
         task: {split: _without_excluded(rows, job) for split, rows in splits.items()}
         for task, splits in gathered.items()
@@ -63,7 +68,8 @@ def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocume
     lm_eval_tasks.write_documents(folder, documents)
 
     stored = lm_eval_tasks.stored(folder)
-    tasks = lm_eval_tasks.load(job.lm_eval_task, stored, job.shots, job.task).tasks
+    loaded = lm_eval_tasks.load(job.lm_eval_task, stored, job.shots, job.task, own)
+    tasks = loaded.tasks
     ids: list[str] = []
     texts: list[list[str]] = []
     for name, task in tasks.items():
@@ -77,14 +83,33 @@ def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocume
         for name, task in tasks.items()
     }
     shared = Contamination((), (), contaminated_texts(ids, texts, train))
-    return TaskDocuments(documents, counts, origins, shared)
+    measured = measures.of_task(job.task, loaded) if own else {}
+    return TaskDocuments(documents, counts, origins, shared, measured)
+
+
+def _copy(made_of: TaskFolder, folder: Path) -> Path:
+    """Copies of a task's files, from which it is loaded from now on, whatever is edited.
+
+    Raises:
+        ValueError: for a file that is another than the workflow has seen.
+    """
+    own = folder / lm_eval_tasks.OWN
+    for name in made_of.files:
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(made_of.path) / name, own / name)
+    for name, copied in checksums.digests(own).items():
+        if not copied["sha256"].startswith(made_of.files[name]):
+            raise ValueError(
+                f"{Path(made_of.path) / name} was edited after this run began; start it again"
+            )
+    return own
 
 
 def _from_files(
-    job: LmEvalJob, source: LocalFiles
+    job: LmEvalJob, source: LocalFiles, own: Path | None
 ) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
     key = f"evaluation.data.{job.task}"
-    folders: list[str | Path] = [*lm_eval_index.folders(job.lm_eval_task)]
+    folders = lm_eval_tasks.folders(job.lm_eval_task, own)
     manager = TaskManager(include_path=folders, include_defaults=False)
     if job.lm_eval_task not in manager.all_subtasks:
         raise ValueError(
@@ -120,23 +145,28 @@ def _from_files(
     }
 
 
-def _from_datasets(job: LmEvalJob) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
+def _from_datasets(
+    job: LmEvalJob, own: Path | None
+) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
     supplier = Supplier(f"{__name__}.download", partial(_download_arguments, job))
-    tasks = lm_eval_tasks.load(job.lm_eval_task, supplier, job.shots, job.task).tasks
+    tasks = lm_eval_tasks.load(job.lm_eval_task, supplier, job.shots, job.task, own).tasks
     documents = {name: lm_eval_tasks.required_splits(task) for name, task in tasks.items()}
     origins: dict[str, hub.Origin] = {}
     for name, task in tasks.items():
         read = task.get_config("dataset_kwargs")["download"]
-        if read["revision"] is None:
+        if read["files"]:
+            origins |= {file: hub.Origin(file, None) for file in read["files"]}
+        elif read["revision"] is None:
             origins[name] = hub.Origin(read["path"], None)
         else:
             origins[read["path"]] = hub.origin(read["path"], read["revision"])
     return documents, origins
 
 
-def _download_arguments(job: LmEvalJob, _task: str, definition: Definition) -> dict[str, object]:
+def _download_arguments(job: LmEvalJob, task: str, definition: Definition) -> dict[str, object]:
     """The arguments of `download` for a task: its own data set, or what the job names instead."""
     options = dict(definition.get("dataset_kwargs") or {})
+    files: list[str] = []
     options.pop("trust_remote_code", None)
     path, config = definition.get("dataset_path"), definition.get("dataset_name")
     revision = options.pop("revision", "main")
@@ -145,6 +175,9 @@ def _download_arguments(job: LmEvalJob, _task: str, definition: Definition) -> d
         config = job.source.config or config
     if isinstance(job.source, LocalFiles):
         path, revision = job.source.paths[0], None
+    if (local := _own_data(job, task)) is not None:
+        path, revision, files = local.path, None, local.names
+        options |= {} if local.files is None else {"data_files": local.files}
     split = definition.get("test_split") or definition.get("validation_split")
     return {
         "download": {
@@ -153,15 +186,24 @@ def _download_arguments(job: LmEvalJob, _task: str, definition: Definition) -> d
             "revision": revision,
             "options": options,
             "split": split,
+            "files": files,
         }
     }
+
+
+def _own_data(job: LmEvalJob, task: str) -> task_folder.LocalData | None:
+    """The local data that the user's own definition of a task names, if it is to be read."""
+    if job.folder is None or job.source is not None:
+        return None
+    definitions = task_folder.read(Path(job.folder.path)).of_name(task)
+    return definitions[0].data if definitions else None
 
 
 def download(*, download: Mapping[str, Any], **_: object) -> Splits:
     """The splits of a data set of the hub, or of a folder where there is no revision."""
     path, revision = download["path"], download["revision"]
     if revision is None:
-        path, commit = str(Path(path).absolute()), None
+        path, commit = path if path in FORMATS else str(Path(path).absolute()), None
     else:
         commit = hub.origin(path, revision).commit
     data = hub.dataset(path, download["config"], commit, **download["options"])

@@ -18,15 +18,19 @@ GROUP = re.compile(rb"^group:", re.MULTILINE)
 IN_PYTHON = re.compile(rb"^(class|custom_dataset):", re.MULTILINE)
 
 
-@cache
-def index() -> dict[str, tuple[Path, ...]]:
-    """The YAML files that define each task, group and tag."""
+def root() -> Path:
+    """The folder of lm-eval's own tasks."""
     spec = importlib.util.find_spec("lm_eval")
     assert spec is not None
     assert spec.submodule_search_locations
-    root = Path(spec.submodule_search_locations[0]) / "tasks"
+    return Path(spec.submodule_search_locations[0]) / "tasks"
+
+
+@cache
+def index() -> dict[str, tuple[Path, ...]]:
+    """The YAML files that define each task, group and tag."""
     files: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in sorted(root.glob("**/*yaml")):
+    for path in sorted(root().glob("**/*yaml")):
         text = path.read_bytes()
         tags = {word for tag in TAGS.finditer(text) for word in WORD.findall(tag[1])}
         for name in {*NAME.findall(text), *tags}:

@@ -7,6 +7,7 @@ supplies the documents. Those of an evaluation come from an artifact that has a 
 
 import json
 import logging
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 
 from pipeline.artifacts import checksums
-from pipeline.tasks import lm_eval_index
+from pipeline.tasks import lm_eval_index, task_folder
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
 DATASET = ("dataset_path", "dataset_name")  # in a definition: what the documents stand for
+REPLACES = "replaces"  # in what a task gets from us: what it named before
 DOCUMENTS, SUFFIX = "documents", ".arrow"
+OWN = "task_folder"  # copies of the files of a task of the user's own, beside its documents
 
 Definition = Mapping[str, Any]  # of a task, as its YAML files say
 Splits = Mapping[str, Dataset]  # documents by split
@@ -59,33 +62,47 @@ class Supplier:
     arguments: Callable[[str, Definition], Mapping[str, object]]  # as JSON can hold them
 
 
-def load(name: str, supplier: Supplier, shots: int | None, documents_id: str) -> LoadedTasks:
+def folders(name: str, own: Path | None) -> list[str | Path]:
+    """The folders that define a task, group or tag of lm-eval's, or of a folder of the user's."""
+    if own is None:
+        return [*lm_eval_index.folders(name)]
+    return task_folder.read(own.absolute()).folders(name)  # a file elsewhere will include its files
+
+
+def load(
+    name: str, supplier: Supplier, shots: int | None, documents_id: str, own: Path | None = None
+) -> LoadedTasks:
     """A task, group or tag of lm-eval with all its members, on documents from `supplier`.
 
-    `documents_id` enters the metadata of each task, and so lm-eval's results.
+    `documents_id` enters the metadata of each task, and so lm-eval's results. `own` is a folder of
+    the user's that defines the task. Its Python is imported here, and nowhere else.
 
     Raises:
         ValueError: for a task whose data can't be replaced, or documents that don't suit it.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every replaced definition
-    folders: list[str | Path] = [*lm_eval_index.folders(name)]
+    sys.dont_write_bytecode |= own is not None  # an artifact holds what was copied, and no more
+    paths = folders(name, own)
     with tempfile.TemporaryDirectory() as overrides:
         try:
-            manager = TaskManager(include_path=folders, include_defaults=False)
+            manager = TaskManager(include_path=paths, include_defaults=False)
             for task in manager.all_subtasks:
                 entry = manager.task_index[task]
                 text = _override(entry.yaml_path, entry.cfg or {}, supplier, shots, documents_id)
                 (Path(overrides) / f"{quote(task, safe='')}.yaml").write_text(text, "utf-8")
-            manager = TaskManager(include_path=[*folders, overrides], include_defaults=False)
+            manager = TaskManager(include_path=[*paths, overrides], include_defaults=False)
             loaded = manager.load([name])
         except ImportError as error:
             raise ValueError(f"{name} needs a package that is not installed: {error}") from error
         except (TemplateError, KeyError, TypeError, AssertionError, IndexError) as error:
             raise ValueError(
                 f"lm-eval can't make {name} of these documents: {error!r}; name the right columns "
-                "in evaluation.data"
+                "in evaluation.data, or correct a task of your own"
             ) from error
     tasks = {task: _ready(loaded_task) for task, loaded_task in loaded["tasks"].items()}
+    for task in tasks if own else ():
+        if REPLACES not in (tasks[task].get_config("dataset_kwargs") or {}):
+            raise ValueError(f"{task} is no file of its own, so that its data can't be held here")
     return LoadedTasks(tasks, loaded.get("groups", {}))
 
 
@@ -103,7 +120,7 @@ def _override(
     replaced = {key: definition.get(key) for key in DATASET}
     lines = {
         "include": str(base),
-        "dataset_kwargs": {"replaces": replaced, **arguments},
+        "dataset_kwargs": {REPLACES: replaced, **arguments},
         "metadata": {**metadata, "documents": documents_id},
         **({} if shots is None else {"num_fewshot": shots}),
     }
@@ -115,7 +132,7 @@ def _ready(task: Any) -> ConfigurableTask:
     """The task with what every evaluation sets. Raises ValueError if its documents aren't ours."""
     if not isinstance(task, ConfigurableTask):
         raise ValueError(f"{task.task_name} is defined in Python: its data can't be held here")
-    for key, value in (task.get_config("dataset_kwargs") or {}).get("replaces", {}).items():
+    for key, value in (task.get_config("dataset_kwargs") or {}).get(REPLACES, {}).items():
         if task.get_config(key) != value:
             raise ValueError(
                 f"{task.task_name}: its group changes {key} from {value!r} to "
@@ -161,6 +178,12 @@ def stored(folder: Path) -> Supplier:
         f"{__name__}.read_splits",
         lambda task, _: {"splits_folder": str(_task_folder(folder, task))},
     )
+
+
+def own_folder(folder: Path) -> Path | None:
+    """The user's files that an artifact holds copies of, if any. Raises ValueError for damage."""
+    checksums.verify(folder, f"{OWN}/*")
+    return folder / OWN if (folder / OWN).is_dir() else None
 
 
 def read_splits(*, splits_folder: str, **_: object) -> dict[str, Dataset]:
@@ -228,5 +251,6 @@ def prompts_and_answers(task: ConfigurableTask) -> Iterator[tuple[str, Sequence[
         except Exception as error:
             raise ValueError(
                 f"{task.task_name}: document {number} does not suit it ({error}); it has "
-                f"{', '.join(document)}; name the right columns in evaluation.data"
+                f"{', '.join(document)}; name the right columns in evaluation.data, or correct a "
+                "task of your own"
             ) from error

@@ -11,7 +11,7 @@ from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation, HubDatase
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.judge import GOLD, Judge
 from pipeline.settings.models import HubModel, PathModel
-from pipeline.tasks import definitions, lm_eval_index, local_documents
+from pipeline.tasks import definitions, lm_eval_index, local_documents, task_folder
 from pipeline.tasks.definitions import (
     InstructionTask,
     Task,
@@ -19,6 +19,8 @@ from pipeline.tasks.definitions import (
     read,
     tasks_with_responses,
 )
+from pipeline.tasks.task_folder import OwnTasks
+from workflow.config import own_task_checks
 from workflow.config.config_file import exists
 from workflow.config.name_checks import ROW_KINDS
 from workflow.config.wording import did_you_mean, repeated
@@ -47,19 +49,23 @@ def _length_faults(experiment: Experiment) -> Iterator[str]:
 def task_faults(settings: Evaluation) -> list[str]:
     """Everything that is wrong with the tasks and their data, a line each."""
     tasks = listed_tasks(settings.tasks)  # those of suites too, that have items of their own
-    of_names = [*_name_faults(settings, tasks)]
-    of_examples = [] if of_names else _few_shot_faults(settings, tasks)
+    of_names = [*own_task_checks.folder_faults(settings), *_name_faults(settings, tasks)]
+    unused = own_task_checks.unused_faults(settings)
+    of_examples = [] if of_names else [*unused, *_few_shot_faults(settings, tasks)]
     of_seeds, of_data = _seed_faults(settings, tasks), _data_faults(settings, tasks)
     return [*of_names, *of_examples, *of_seeds, *of_data]
 
 
 def _name_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:
+    own = task_folder.of_settings(settings)
     for index, name in enumerate(settings.tasks):
         place = f"evaluation.tasks.{index}"
         if name in settings.tasks[:index]:
             yield f"{place}: {name!r} is listed twice"
+        elif own is not None and own.of_name(name):
+            yield from own_task_checks.task_faults(place, name, own, settings)
         elif name not in (*TEST_SPLIT_TASKS, *definitions.names()):
-            yield from _lm_eval_faults(place, name)
+            yield from _lm_eval_faults(place, name, own)
     twice = set(repeated(task.name for task in tasks)) - set(settings.tasks)
     yield from (f"evaluation.tasks: {name!r} is in two suites" for name in sorted(twice))
 
@@ -91,13 +97,13 @@ def _few_shot_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:
         )
 
 
-def _lm_eval_faults(place: str, name: str) -> Iterator[str]:
+def _lm_eval_faults(place: str, name: str, own: OwnTasks | None) -> Iterator[str]:
     if not lm_eval_index.files(name):
-        own = [*TEST_SPLIT_TASKS, *definitions.names()]
-        meant = did_you_mean(name, {*own, *lm_eval_index.index()}, count=3)
+        ours = [*(own.names if own else []), *TEST_SPLIT_TASKS, *definitions.names()]
+        meant = did_you_mean(name, {*ours, *lm_eval_index.index()}, count=3)
         yield (
-            f"{place}: unknown task {name!r}; {meant}available: {', '.join(own)}, and the tasks of "
-            f"lm-eval {metadata.version('lm_eval')}"
+            f"{place}: unknown task {name!r}; {meant}available: {', '.join(ours)}, and the tasks "
+            f"of lm-eval {metadata.version('lm_eval')}"
         )
     elif lm_eval_index.is_in_python(name):
         yield (

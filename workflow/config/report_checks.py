@@ -10,6 +10,7 @@ from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel
 from pipeline.statistics.pass_at_k import ks_of
+from pipeline.tasks import task_folder
 from pipeline.tasks.definitions import InstructionTask, listed_tasks
 from workflow.config.wording import did_you_mean
 
@@ -101,10 +102,13 @@ def known_measures(evaluation: Evaluation) -> list[str]:
     tasks = evaluation.tasks
     metrics = {name: own[name] for name in tasks if name in TEST_SPLIT_TASKS}
     of_answers = ("correct", *(f"pass_at_{k}" for k in ks_of(len(evaluation.decoding_seeds))))
+    own = task_folder.of_settings(evaluation)
     for task in listed_tasks(tasks):
         if not isinstance(task.definition, InstructionTask):
             others = (*OF_HELDOUT, *OVER_SPANS, *OF_EXPOSURE, "correct", PASS_AT_K)
-            metrics[task.name] = tuple(name for name in RANKED if name not in others)
+            of_lm_eval = [name for name in RANKED if name not in others]
+            of_folder = own.directions(task.base) if own else {}
+            metrics[task.name] = tuple(dict.fromkeys([*of_folder, *of_lm_eval]))
         elif task.definition.scored_by == "answers":
             metrics[task.name] = of_answers
         else:

@@ -16,9 +16,11 @@ from pipeline.settings.evaluation import (
     ItemSource,
     LmEvalJob,
     LocalFiles,
+    TaskFolder,
     TaskJob,
 )
 from pipeline.settings.generation import Sampling
+from pipeline.tasks import definitions, task_folder
 from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed_tasks
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_file, of_tree, with_text
@@ -89,10 +91,7 @@ def tasks(
 def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> TaskJob:
     source, definition = settings.data.get(task.base), task.definition
     if isinstance(source, LocalFiles):
-        digests = {
-            path: of_tree(Path(path)) if Path(path).is_dir() else of_file(Path(path))
-            for path in source.paths
-        }
+        digests = {path: _of_any(Path(path)) for path in source.paths}
         source = source.model_copy(update={"digests": digests})
     if isinstance(definition, InstructionTask):
         job = _instruction(task.name, definition, source, template)
@@ -109,8 +108,23 @@ def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> Task
             text=definition.text,
             exclude=definition.exclude,
             nltk=definition.nltk,
+            folder=_folder(settings, task.base),
         )
     )
+
+
+def _folder(settings: Evaluation, name: str) -> TaskFolder | None:
+    """What a task of the user's own may read, by digest; None for a task of lm-eval."""
+    own = task_folder.of_settings(settings)
+    if own is None or name in definitions.names() or not own.of_name(name):
+        return None
+    files = {str(path.relative_to(own.root)): of_file(path) for path in own.files(name)}
+    data = {str(path): _of_any(path) for path in own.data_elsewhere(name)}
+    return TaskFolder(path=str(own.root), files=files, data=data)
+
+
+def _of_any(path: Path) -> str:
+    return of_tree(path) if path.is_dir() else of_file(path)
 
 
 def _instruction(

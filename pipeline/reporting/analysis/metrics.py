@@ -172,14 +172,22 @@ def family_of(name: str) -> str:
     return re.sub(r"^pass_at_\d+$", PASS_AT_K, name)
 
 
-def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
+def unlisted(name: str, higher_is_better: bool | None = None) -> Metric:
+    """How to show a metric of which nothing else is known: its values may be any numbers."""
+    return Metric(name, name.replace("_", " "), "", higher_is_better, 3, signed=True)
+
+
+def metric_named(
+    name: str, titles: Mapping[str, str], own: Mapping[str, Metric] | None = None
+) -> Metric:
     """How to show a metric; one that isn't listed here is shown as descriptive.
 
-    A colon in `name` is followed by the filter with which lm-eval extracted the answer.
+    A colon in `name` is followed by the filter with which lm-eval extracted the answer. `own` are
+    the metrics of a task of the user's own, by name.
     """
     base, _, answer_filter = name.partition(":")
-    unlisted = Metric(base, base.replace("_", " "), "", None, 3, signed=True)
-    metric = KNOWN.get(family_of(base), unlisted)
+    known = KNOWN if own is None else own
+    metric = known.get(family_of(base) if own is None else base, unlisted(base))
     if metric.name == PASS_AT_K:
         metric = replace(metric, title=base.replace("pass_at_", "pass@"))
     title = f"{metric.title}, {answer_filter}" if answer_filter else metric.title

@@ -11,6 +11,7 @@ from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import SCORE, ItemMatrix, ScoreKey, item_matrices
 from pipeline.reporting.analysis.load import CELL, ReportInputs
 from pipeline.reporting.analysis.metrics import PER_TOKEN, Measure, column_order, metric_named
+from pipeline.reporting.analysis.own_tasks import NO_OWN, OwnMetrics, metrics_of
 from pipeline.reporting.analysis.texts import amount
 from pipeline.statistics.items import Contributions, contributions
 
@@ -211,7 +212,7 @@ def assemble(
     """All results that tables, plots and page show."""
     items = item_matrices(inputs.grid, inputs.item_sums)
     scores = score(inputs.grid, items)
-    measures = measures_of(scores, titles)
+    measures = measures_of(scores, titles, metrics_of(inputs.manifests))
     rows = _rows(inputs.grid)
     trained = [row for row in rows if row.kind == "method"]
     pairs = tuple(dict.fromkeys(row.pair for row in trained))
@@ -244,12 +245,16 @@ def score(grid: pd.DataFrame, items: Mapping[ScoreKey, ItemMatrix]) -> pd.DataFr
     return cells.rename(columns={"eval_id": "id"}).loc[:, schemas.SCORES.names]
 
 
-def measures_of(scores: pd.DataFrame, titles: Mapping[str, str]) -> tuple[Measure, ...]:
+def measures_of(
+    scores: pd.DataFrame, titles: Mapping[str, str], own: OwnMetrics = NO_OWN
+) -> tuple[Measure, ...]:
     """The measures in a table of scores (`schemas.SCORES`), in the order of the columns."""
     highest = scores.groupby(["task", "metric"])["value"].agg("max").to_dict()
     scored = set(scores[["task", "slice", "metric"]].itertuples(index=False, name=None))
     return tuple(
-        Measure(task, metric_named(name, titles).on_scale_of(highest[task, name]), part)
+        Measure(
+            task, metric_named(name, titles, own.get(task)).on_scale_of(highest[task, name]), part
+        )
         for task, part, name in sorted(scored, key=lambda key: column_order(*key))
     )
 

@@ -20,6 +20,7 @@ from pipeline.reporting.analysis import origin, provenance, summary
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
+from pipeline.reporting.analysis.own_tasks import own_tasks
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.attribution import CostData
 from pipeline.reporting.costs.quality_vs_cost import training_seconds
@@ -137,6 +138,7 @@ def render(
         samples=data(responses) if responses else "",
         jobs=data(_jobs(settings, inputs)),
         origin=origin.origin_of(inputs.manifests, inputs.costs),
+        own_tasks=own_tasks(inputs.manifests),
         card=inputs.data_card,
         sources=sources_of(inputs.data_card),
         token_examples=inputs.token_examples,

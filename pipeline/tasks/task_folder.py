@@ -1,0 +1,293 @@
+"""A folder of a user's own tasks for lm-eval, read as data: nothing in it runs.
+
+Names, includes, groups and tags are as lm-eval has them in a folder of its `--include_path`. A task
+may read every file of the folder but the YAML of other tasks and the data files that only these
+name: which files its Python opens can't be told without running it.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.data.datasets_library import FORMATS
+from pipeline.settings.evaluation import Evaluation
+from pipeline.tasks import lm_eval_index
+
+CODE_KEYS = ("class", "custom_dataset")  # of tasks that make their documents by code
+
+
+class Function(str):
+    """A function of Python that a YAML file names by `!function`."""
+
+    __slots__ = ()
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as lm-eval writes it, functions as their names."""
+
+
+def _function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Function:
+    return Function(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("!function", _function)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a YAML file says of a task or a group, with all that it includes."""
+
+    path: Path
+    values: Mapping[str, Any]
+    included: frozenset[Path]  # the file itself, too
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a group of other tasks."""
+        return "group" in self.values and "class" not in self.values
+
+    @property
+    def name(self) -> object:
+        """The name of the task or group; None for a file that others include."""
+        return self.values.get("group" if self.is_group else "task")
+
+    @property
+    def tags(self) -> set[str]:
+        """The tags of a task."""
+        tags = None if self.is_group else self.values.get("tag")
+        return set(_texts(tags))
+
+    @property
+    def members(self) -> set[str]:
+        """The names of a group's tasks, groups and tags."""
+        return set(_member_names(self.values.get("task"))) if self.is_group else set()
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        """Whether higher is better, of the metrics for which the file says so."""
+        listed = self.values.get("metric_list")
+        metrics = [each for each in listed or [] if isinstance(each, Mapping)]
+        return {
+            _metric_name(metric["metric"]): metric["higher_is_better"]
+            for metric in metrics
+            if "metric" in metric and isinstance(metric.get("higher_is_better"), bool)
+        }
+
+    @cached_property
+    def data(self) -> "LocalData | None":
+        """The files or the folder that the documents are read from; None for a set of the hub."""
+        path, beside = self.values.get("dataset_path"), self.path.parent
+        if path in FORMATS:
+            options = self.values.get("dataset_kwargs")
+            files = options.get("data_files") if isinstance(options, Mapping) else None
+            return LocalData(path, _located(files, beside))
+        if isinstance(path, str) and Path(located(path, beside)).is_dir():
+            return LocalData(located(path, beside), None)
+        return None
+
+
+@dataclass(frozen=True)
+class LocalData:
+    """Data of this machine that a definition names, at the paths where they are."""
+
+    path: str  # a folder, or the format of the files
+    files: Any  # as `dataset_kwargs.data_files` has them; None for a folder
+
+    @property
+    def names(self) -> list[str]:
+        """The folder or the files, with patterns as they are."""
+        return [self.path] if self.path not in FORMATS else list(_texts(self.files))
+
+    @property
+    def paths(self) -> list[Path]:
+        """What of it is on this machine; addresses are left out."""
+        names = (name for name in self.names if "://" not in name)
+        return [path for name in names for path in matches(name)]
+
+
+def _metric_name(metric: object) -> str:
+    """A metric's name, which for a function is that of its own."""
+    return metric.rpartition(".")[2] if isinstance(metric, Function) else str(metric)
+
+
+def located(name: str, beside: Path) -> str:
+    """A path as lm-eval reads it, from the working folder; else one beside the YAML file."""
+    if "://" in name or matches(name):
+        return name
+    other = os.path.normpath(beside / name)
+    return other if matches(other) else name
+
+
+def matches(name: str) -> list[Path]:
+    """The files or folders that a name or a pattern means; none of a name that none can have."""
+    path = Path(name)
+    with contextlib.suppress(OSError, ValueError):
+        if path.exists():
+            return [path]
+        return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return []
+
+
+def _located(files: Any, beside: Path) -> Any:
+    if isinstance(files, Mapping):
+        return {split: _located(value, beside) for split, value in files.items()}
+    if isinstance(files, list):
+        return [_located(value, beside) for value in files]
+    return located(files, beside) if isinstance(files, str) else files
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+def _member_names(members: object) -> Iterator[str]:
+    """The names in a group's list, and in groups that are written out in there."""
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, str):
+            yield member
+        elif isinstance(member, Mapping) and isinstance(member.get("task"), list):
+            yield from _member_names(member["task"])
+        elif isinstance(member, Mapping):
+            yield str(member.get("group") or member.get("task"))
+
+
+@dataclass(frozen=True)
+class OwnTasks:
+    """The tasks, groups and tags that a folder defines."""
+
+    root: Path
+    definitions: tuple[Definition, ...]
+    faults: tuple[str, ...]  # a line for each YAML file that can't be read
+
+    def of_name(self, name: str) -> list[Definition]:
+        """The definitions of a task or group, or of all tasks with a tag."""
+        by_name = [each for each in self.definitions if each.name == name]
+        return by_name or [each for each in self.definitions if name in each.tags]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tasks, groups and tags."""
+        tags = (tag for each in self.definitions for tag in each.tags)
+        return sorted({*(str(each.name) for each in self.definitions), *tags})
+
+    def reached(self, name: str) -> tuple[list[Definition], set[str]]:
+        """The definitions behind a name, and what they name that the folder doesn't have."""
+        reached: dict[Path, Definition] = {}
+        others, waiting, seen = set[str](), [name], {name}
+        while waiting:
+            definitions = self.of_name(next_name := waiting.pop())
+            others |= set() if definitions else {next_name}
+            reached |= {each.path: each for each in definitions}
+            new = {member for each in definitions for member in each.members} - seen
+            seen |= new
+            waiting += sorted(new)
+        return list(reached.values()), others
+
+    def directions(self, name: str) -> dict[str, bool]:
+        """Whether higher is better, of the metrics of a task, group or tag that say so."""
+        reached, _ = self.reached(name)
+        return {metric: is_so for each in reached for metric, is_so in each.directions.items()}
+
+    def folders(self, name: str) -> list[str | Path]:
+        """The folders that define a name and all of its members, for lm-eval's TaskManager."""
+        _, others = self.reached(name)
+        elsewhere = {folder for other in others for folder in lm_eval_index.folders(other)}
+        return [*sorted(elsewhere), self.root]
+
+    def files(self, name: str) -> list[Path]:
+        """The files of the folder that a task, group or tag may read."""
+        reached, _ = self.reached(name)
+        read = {path for each in reached for path in (*each.included, *self._data_within(each))}
+        of_others = {
+            path
+            for each in self.definitions
+            if each not in reached
+            for path in (*each.included, *self._data_within(each))
+        }
+        return [path for path in _files(self.root) if path in read or path not in of_others]
+
+    def _data_within(self, definition: Definition) -> set[Path]:
+        """The data files of a definition that are in the folder, under their names in there."""
+        paths = definition.data.paths if definition.data is not None else []
+        return {self.root / inside for path in paths if (inside := self._inside(path))}
+
+    def _inside(self, path: Path) -> Path | None:
+        root, name = self.root.absolute(), os.path.normpath(path.absolute())
+        return Path(name).relative_to(root) if Path(name).is_relative_to(root) else None
+
+    def data_elsewhere(self, name: str) -> list[Path]:
+        """Files and folders outside of this one that a name's documents are read from."""
+        reached, _ = self.reached(name)
+        paths = {path for each in reached if each.data is not None for path in each.data.paths}
+        return sorted(path for path in paths if self._inside(path) is None)
+
+
+def of_settings(settings: Evaluation) -> OwnTasks | None:
+    """The tasks of the folder that an evaluation names; None without one."""
+    return None if settings.task_folder is None else in_folder(settings.task_folder)
+
+
+def in_folder(name: str) -> OwnTasks | None:
+    """The tasks of a folder; None where there is no such folder, or where it holds the project."""
+    path = Path(os.path.normpath(name))
+    with contextlib.suppress(OSError, ValueError):  # of a name that no folder can have
+        holds_project = Path.cwd().resolve().is_relative_to(path.resolve())
+        return read(path) if path.is_dir() and not holds_project else None
+    return None
+
+
+@cache
+def read(root: Path) -> OwnTasks:
+    """The tasks of a folder. A file that is no YAML is one of its faults."""
+    definitions, faults = [], []
+    for path in _files(root):
+        if path.suffix != ".yaml":
+            continue
+        included: set[Path] = set()
+        try:
+            definition = Definition(path, _merged(path, included), frozenset(included))
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            faults.append(f"{path}: {' '.join(str(error).split())}")
+            continue
+        if isinstance(definition.name, str):
+            definitions.append(definition)
+    return OwnTasks(root, tuple(definitions), tuple(faults))
+
+
+def _files(root: Path) -> list[Path]:
+    """The files of a folder, but for hidden ones and compiled Python."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(map(_is_ignored, path.relative_to(root).parts))
+    )
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name == "__pycache__"
+
+
+def _merged(path: Path, seen: set[Path]) -> dict[str, Any]:
+    """The keys of a file over those of the files that it includes."""
+    if path in seen:
+        raise ValueError(f"{path} is included more than once")
+    seen.add(path)
+    values = yaml.load(path.read_bytes(), Loader=_Loader)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no keys")
+    includes = values.pop("include", None) or []
+    merged: dict[str, Any] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        merged |= _merged(Path(os.path.normpath(path.parent / name)), seen)
+    merged.pop("task_list", None)  # as in lm-eval: it is about the included file
+    return merged | values

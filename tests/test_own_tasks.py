@@ -1,0 +1,287 @@
+"""A user's own tasks for lm-eval: from a folder to scores, and what a change in it reruns."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from small_tasks import BUDGET, ITEMS, WORDS, lines, model
+from snaking import ROOT, TINY, edited
+from task_folders import FILES, SOUNDS, write_tasks
+
+from pipeline.artifacts import schemas
+from pipeline.artifacts.artifact import Job
+from pipeline.evaluation import lm_eval_results
+from pipeline.evaluation.lm_eval_model import CheckpointLM
+from pipeline.evaluation.records import EvaluationRecords
+from pipeline.reporting.analysis.own_tasks import metrics_of, own_tasks
+from pipeline.reporting.analysis.scores import measures_of
+from pipeline.settings.evaluation import Evaluation
+from pipeline.stages import prepare_task
+from pipeline.stages.options import PrepareTaskOptions
+from pipeline.tasks import lm_eval_tasks, task_folder
+from workflow.config.report_checks import known_measures
+from workflow.config.validate import ConfigError, validate
+from workflow.grid.digests import of_file
+from workflow.grid.grid import Grid
+
+Configured = Callable[..., Grid]
+
+
+@pytest.fixture
+def grid(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configured:
+    """The grid of a configuration in a project whose folder `my_tasks` has tasks."""
+    monkeypatch.chdir(tmp_path)
+    write_tasks(Path("my_tasks"))
+
+    def configured(*tasks: str, **changes: Any) -> Grid:
+        of_file.cache_clear()  # a process reads each file once
+        task_folder.read.cache_clear()
+        named = {"tasks": [*tasks], "task_folder": "my_tasks", **changes}
+        block = {key: value for key, value in named.items() if value is not None}
+        config = {"data.examples.train": str(examples), "evaluation": TINY["evaluation"] | block}
+        made = Grid(validate(edited(TINY, config)))
+        assert made.evaluations  # its files are read now, not when it is asked
+        return made
+
+    return configured
+
+
+def prepared(grid: Grid) -> Path:
+    """The first task of an experiment, as its job writes it into the project's results."""
+    task, data, out = grid.tasks[0], Path("data"), Path(grid.tasks[0].path)
+    names = ("instruction", "input", "source")
+    columns = {name: ["x"] * len(ITEMS) for name in names}
+    columns |= {name: [item[name] for item in ITEMS] for name in ITEMS[0]}
+    data.mkdir(exist_ok=True)
+    schemas.write(data / "train.parquet", columns, schemas.EXAMPLES)
+    job = Job(task.id, "code", task.settings)
+    prepare_task.run(PrepareTaskOptions(job=job, out=out, data=data))
+    return out
+
+
+def evaluated(task: Path) -> EvaluationRecords:
+    """What a tiny model does on a prepared task."""
+    card = json.loads((task / "task.json").read_text())
+    own = lm_eval_tasks.own_folder(task)
+    tasks = lm_eval_tasks.load(card["lm_eval_task"], lm_eval_tasks.stored(task), None, "x", own)
+    checkpoint = CheckpointLM(model(1), WORDS, BUDGET)
+    results = lm_eval_results.evaluate_tasks(checkpoint, tasks, None, seed=0)
+    return lm_eval_results.lm_eval_records(card["task"], card["lm_eval_task"], tasks, results)
+
+
+def manifests(task: Path) -> dict[str, Any]:
+    """The manifest of a task, as a report finds it."""
+    return {f"tasks/{task.name}": json.loads((task / "manifest.json").read_text())}
+
+
+def test_a_task_of_a_folder_is_scored_by_its_own_function(grid: Configured):
+    task = prepared(grid("sounds_written"))
+    write_tasks(Path("my_tasks")).joinpath("utils.py").write_text("broken")  # after it was prepared
+    records = evaluated(task)
+    outputs, items = records.outputs.to_pandas(), records.items.to_pandas()
+    assert list(outputs["prompt"]) == [f"Which animal says {sound}?" for sound in SOUNDS]
+    lengths = [
+        abs(len(row["references"][0]) - len(row["output"])) for row in outputs.to_dict("records")
+    ]
+    of_function = items[items["metric"] == "length_error"]
+    assert list(of_function["value"]) == lengths
+    assert any(lengths)
+    assert json.loads((task / "task.json").read_text())["origins"].keys() == {
+        "my_tasks/sounds.jsonl"
+    }
+
+
+def test_the_task_of_the_tutorial_is_scored(grid: Configured):
+    text = (ROOT / "docs/tutorials/your_data_and_model.md").read_text()
+    files = dict(re.findall(r"^```\n# (my_tasks/\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    for name, content in files.items():
+        Path(name).write_text(content)
+    rows = [{"sound": "meow", "animal": "cat"}, {"sound": "woof", "animal": "dog"}]
+    lines(Path("my_tasks/sounds.jsonl"), rows)
+    for name in ("choice.yaml", "written.yaml"):
+        Path("my_tasks", name).unlink()
+    records = evaluated(prepared(grid("sounds")))
+    assert list(records.outputs["prompt"].to_pylist()) == [
+        f"Which animal says {row['sound']}?" for row in rows
+    ]
+    assert set(records.items["metric"].to_pylist()) == {"exact_match", "length_error"}
+
+
+def test_other_data_can_take_the_place_of_the_task_s_own(grid: Configured):
+    Path("my_tasks/other.jsonl").unlink()
+    lines(Path("few.jsonl"), [{"sound": "oink"}, {"sound": "quack"}])
+    records = evaluated(prepared(grid("other", data={"other": "few.jsonl"})))
+    assert records.outputs["prompt"].to_pylist() == ["oink", "quack"]
+
+
+def test_directions_come_from_the_folder_and_scales_from_lm_eval_alone(grid: Configured):
+    prepared_tasks = [prepared(grid(name)) for name in ("sounds_written", "sounds_choice")]
+    of_both = {path: each for task in prepared_tasks for path, each in manifests(task).items()}
+    scored = [
+        *(("sounds_written", metric) for metric in ("exact_match", "length_error")),
+        *(("sounds_choice", metric) for metric in ("acc", "entropy")),
+        ("arc_easy", "acc"),
+    ]
+    scores = pd.DataFrame(
+        [{"task": task, "slice": "", "metric": name, "value": 0.5} for task, name in scored]
+    )
+    shown = {
+        (each.task, each.metric.name): (each.metric.higher_is_better, *each.metric.bounds)
+        for each in measures_of(scores, {}, metrics_of(of_both))
+    }
+    unbounded = (-float("inf"), float("inf"))
+    assert shown == {
+        ("sounds_written", "exact_match"): (True, 0.0, 1.0),
+        ("sounds_written", "length_error"): (False, *unbounded),
+        ("sounds_choice", "acc"): (False, *unbounded),  # of a function: no accuracy
+        ("sounds_choice", "entropy"): (None, *unbounded),
+        ("arc_easy", "acc"): (True, 0.0, 1.0),
+    }
+
+
+def test_a_group_and_a_tag_are_prepared_with_their_members_alone(grid: Configured):
+    Path("my_tasks/groups/all.yaml").write_text("group: sounds_group\ntask: [sounds_choice]\n")
+    task = prepared(grid("sounds_group"))
+    assert {path.name for path in (task / "documents").iterdir()} == {"sounds_choice"}
+    copied = {str(path.relative_to(task)) for path in task.glob("task_folder/**/*.yaml")}
+    assert copied == {f"task_folder/{name}.yaml" for name in ("base", "choice", "groups/all")}
+    (made,) = own_tasks(manifests(task))
+    assert made.files.keys() == {
+        *("asked.txt", "base.yaml", "choice.yaml", "groups/all.yaml", "sounds.jsonl", "utils.py")
+    }
+    tagged = evaluated(prepared(grid("sounds_tag"))).items.to_pandas()
+    assert set(tagged["task"]) == {"sounds_choice", "sounds_written"}
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("choice.yaml", {"sounds_choice", "sounds_tag"}),
+        ("written.yaml", {"sounds_written", "sounds_tag"}),
+        ("base.yaml", {"sounds_choice", "sounds_written", "sounds_tag"}),
+        ("utils.py", {"sounds_choice", "sounds_written", "sounds_tag", "other"}),
+        ("asked.txt", {"sounds_choice", "sounds_written", "sounds_tag", "other"}),
+        ("sounds.jsonl", {"sounds_choice", "sounds_written", "sounds_tag"}),
+        ("other.jsonl", {"other"}),
+        ("new.yaml", set()),
+        ("__pycache__/utils.pyc", set()),
+    ],
+)
+def test_a_changed_file_makes_new_what_may_read_it(grid: Configured, file: str, changed: set[str]):
+    names = ("sounds_choice", "sounds_written", "sounds_tag", "other")
+    before = {name: grid(name, "arc_easy") for name in names}
+    path = Path("my_tasks", file)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(FILES.get(file, "task: new") + "\n")
+    for name in names:
+        after = grid(name, "arc_easy")
+        own, of_lm_eval = (
+            new == old for new, old in zip(after.tasks, before[name].tasks, strict=True)
+        )
+        assert own == (name not in changed)
+        assert of_lm_eval
+        evaluations = set(after.evaluations.values())
+        assert (evaluations == set(before[name].evaluations.values())) == (name not in changed)
+
+
+def test_tasks_of_lm_eval_keep_their_ids_beside_a_folder(grid: Configured):
+    alone, beside = grid("arc_easy", task_folder=None), grid("arc_easy", "other")
+    assert alone.tasks[0] == beside.tasks[0]
+    assert "folder" not in alone.tasks[0].settings["task"]
+    assert "task_folder" not in Evaluation().model_dump(mode="json")
+
+
+def test_data_outside_of_the_folder_counts_too(grid: Configured):
+    text = FILES["other.yaml"].replace("other.jsonl", "elsewhere/*.jsonl")
+    Path("my_tasks/other.yaml").write_text(text)
+    Path("elsewhere").mkdir()
+    for number in (1, 2):
+        Path(f"elsewhere/{number}.jsonl").write_text(FILES["other.jsonl"])
+    before = grid("other")
+    assert len(evaluated(prepared(before)).items) == 2
+    Path("elsewhere/2.jsonl").write_text(FILES["other.jsonl"] * 2)
+    assert grid("other").tasks[0] != before.tasks[0]
+
+
+def test_a_file_that_was_edited_after_the_plan_is_refused(grid: Configured):
+    planned = grid("sounds_choice")
+    Path("my_tasks/utils.py").write_text(FILES["utils.py"] + "\n")
+    with pytest.raises(ValueError, match=r"my_tasks/utils\.py was edited after this run began"):
+        prepared(planned)
+
+
+def test_a_measure_of_the_folder_can_be_primary(grid: Configured):
+    known = known_measures(grid("sounds_written", "arc_easy").experiment.evaluation)
+    assert "sounds_written/length_error" in known
+    assert "arc_easy/length_error" not in known
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "task", "message"),
+    [
+        (
+            "",
+            "",
+            "sounds_chioce",
+            r"tasks\.0: unknown task 'sounds_chioce'; did you mean sounds_ch",
+        ),
+        (
+            "a.yaml",
+            "task: arc_easy",
+            "arc_easy",
+            r"name of lm-eval and of my_tasks/a\.yaml; rename",
+        ),
+        ("a.yaml", "task: dolly", "dolly", "name of this benchmark and of my_tasks"),
+        ("a.yaml", "task: other", "other", r"'other' is in my_tasks/a\.yaml and in my_tasks/other"),
+        ("a.yaml", "include: no.yaml", "other", r"my_tasks/a\.yaml: .*my_tasks/no\.yaml"),
+        ("a.yaml", "task: [", "other", r"task_folder = 'my_tasks': my_tasks/a\.yaml: "),
+        ("a.yaml", "group: g\ntask: [other, nil]", "g", "'g' has the member 'nil', which is in no"),
+        ("a.yaml", "group: g\ntask: [squadv2]", "g", "documents lm-eval makes by code of its own"),
+        (
+            "other.jsonl",
+            None,
+            "other",
+            r"there is no file 'other\.jsonl', neither from .* nor from",
+        ),
+        ("a.yaml", "task: a\nclass: !function utils.A", "a", "makes by code of its own"),
+        ("a.yaml", "include: other.yaml\ntask: a\nunsafe_code: true", "a", "as code .unsafe_code"),
+        ("a.yaml", "task: a\ndataset_path: json\ntest_split: test", "a", "needs its files in data"),
+        (
+            "a.yaml",
+            "task: a\ndataset_path: org/set",
+            "a",
+            "neither test_split nor validation_split",
+        ),
+        ("a.yaml", "include: ../b.yaml\ntask: a", "a", r"it includes b\.yaml, outside of my_tasks"),
+        ("", "", "arc_easy", "lists none of its tasks, which are other, sounds_choice"),
+    ],
+)
+def test_a_faulty_task_is_refused_before_any_job(
+    grid: Configured, file: str, text: str | None, task: str, message: str
+):
+    Path("b.yaml").write_text("dataset_path: org/set\ntest_split: test")
+    if text is None:
+        Path("my_tasks", file).unlink()
+    elif file:
+        Path("my_tasks", file).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        grid(task)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("no_tasks", "there is no such folder .a relative path starts at"),
+        (".", "the results would be a part of it"),
+        ("empty", "no file .*yaml in it has `task` or `group`"),
+        ("x" * 280, "there is no such folder"),  # no system has so long a name
+    ],
+)
+def test_a_folder_without_tasks_is_refused(grid: Configured, folder: str, message: str):
+    Path("empty").mkdir()
+    with pytest.raises(ConfigError, match=rf"evaluation\.task_folder = .*: {message}"):
+        grid("arc_easy", task_folder=folder)
