@@ -97,6 +97,8 @@ Config = dict[str, Any]
 def with_every_key(tiny: Config, folder: Path) -> Config:
     """A configuration with every key but those of VARIANTS."""
     model = saved_model(folder / "model", {"<end>": 0, "cat": 1})
+    template = "{% generation %}{{ messages[0].content }}{% endgeneration %}"
+    (model / "chat_template.jinja").write_text(template)
     plain = folder / "plain.txt"
     plain.write_text("A cat.\n")
     shape = {"source": "shape", "layers": 2, "width": 32, "heads": 2, "tokenizer_of": "big"}

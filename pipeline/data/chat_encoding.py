@@ -21,6 +21,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from pipeline.data.chat_template_syntax import GENERATION
 from pipeline.data.conversations import Conversation
 from pipeline.data.encoding import Encoder, Pair, rest_of
 from pipeline.data.examples import Piece
@@ -31,7 +32,6 @@ OPEN, CLOSE = "\ufdd2", "\ufdd3"
 SPECIAL = re.compile(f"{OPEN}(\\d+){CLOSE}")
 NOW, TODAY = "strftime_now", date(2024, 7, 26)  # the date that Llama 3's template has without it
 DIRECTIVES = ("-d", "-m", *"aAbBdHIjmMpSuUwWyY")  # of a date's format
-GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 SHOWN = 40  # characters of a text in an error message
 
 

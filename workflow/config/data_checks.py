@@ -13,6 +13,7 @@ from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
 from pipeline.settings.data import ChatTemplate, Docstrings, Files, named_sources
 from pipeline.settings.experiment import Experiment
+from workflow.config import template_checks
 from workflow.config.config_file import exists
 
 LARGEST_LIST = 2**26  # bytes of a JSON file that is read whole to look at its rows
@@ -22,7 +23,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
     """Everything that is wrong with the examples' files or packages, a line each."""
     template = experiment.data.template
     if isinstance(template, ChatTemplate):
-        yield from _template_faults(template)
+        yield from template_checks.file_faults(template)
         if experiment.tokens.too_long == "cut":
             yield (
                 "tokens.too_long = 'cut': a conversation that is cut at its end asks nothing; "
@@ -37,22 +38,6 @@ def faults(experiment: Experiment) -> Iterator[str]:
         if isinstance(source, Files):
             yield from _missing_files(source, place)
             yield from _few_rows(source, place)
-
-
-def _template_faults(template: ChatTemplate) -> Iterator[str]:
-    if template.chat == "tokenizer":
-        return
-    place = f"data.template.chat = {template.chat!r}"
-    try:
-        if not Path(template.chat).read_text(encoding="utf-8").strip():
-            yield f"{place}: the file is empty"
-    except UnicodeDecodeError as error:
-        yield f"{place}: it is not UTF-8 ({error.reason}); convert the file"
-    except (OSError, ValueError):
-        yield (
-            f"{place}: there is no such file (a relative path starts at {Path.cwd()}); allowed: "
-            "one, or tokenizer for the tokenizer's own template"
-        )
 
 
 def _missing_files(source: Files, place: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
+from workflow.config import template_checks
 from workflow.config.config_file import exists
 from workflow.config.saved_models import (
     base_of,
@@ -49,6 +50,7 @@ def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     yield from _cache_faults(experiment)
     yield from _position_faults(experiment, methods)
     yield from _eos_faults(experiment)
+    yield from template_checks.tokenizer_faults(experiment)
 
 
 def _tokenizer_faults(experiment: Experiment) -> Iterator[str]:

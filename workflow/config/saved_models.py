@@ -87,6 +87,17 @@ def _named(value: object, is_token: bool = False) -> Iterator[str]:
             yield from _named(inner, is_token or key.endswith(TOKEN_KEYS))
 
 
+def chat_templates(source: object) -> list[str] | None:
+    """The chat templates of a saved tokenizer; None where it isn't at hand."""
+    folder = tokenizer_folder(source)
+    if folder is None:
+        return None
+    own = read_json(folder / TOKENIZER_CONFIG).get("chat_template")  # one, or several by name
+    files = [*folder.glob("chat_template.jinja"), *folder.glob("additional_chat_templates/*.jinja")]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files]
+    return [json.dumps(own), *texts] if own else texts
+
+
 def read_json(path: Path) -> dict:
     """A JSON object in a file; empty where there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if exists(str(path), Path.is_file) else {}
