@@ -181,6 +181,35 @@ def test_nothing_is_wider_than_a_phone(chrome: Chrome, made: Made, place: str) -
         assert scroll.get_property("scrollWidth") <= scroll.get_property("clientWidth")
 
 
+def test_on_a_phone_names_stay_while_numbers_scroll_and_arrows_end_no_line(
+    chrome: Chrome, made: Made
+) -> None:
+    show(chrome, made, width=390)
+    table = find(chrome, "#table-primary .scroll")
+    name, number = (table.find_element(By.CSS_SELECTOR, f"tbody {cell}") for cell in ("th", "td"))
+    before = [cell.location["x"] for cell in (name, number)]
+    chrome.execute_script("arguments[0].scrollLeft = 100", table)
+    assert [cell.location["x"] for cell in (name, number)] == [before[0], before[1] - 100]
+    assert "→\u00a0" not in made.page
+    assert re.search(r"<th[^>]*>large\u00a0→ small</th>", made.page)
+
+
+def test_no_table_is_wider_than_its_sheet_of_paper(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    wide = []
+    try:
+        # A4 without its margins, in pixels of 1/96 inch
+        for sheet, tables in ((718, ".table:not(.wide)"), (1046, ".table.wide")):
+            size = {"width": sheet, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            wide.append(seen(chrome, f"#overview {tables} table"))
+            assert all(table.size["width"] <= sheet for table in wide[-1])
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert all(wide)
+
+
 def test_without_scripts_tables_cells_and_methods_are_there_to_read(
     chrome: Chrome, made: Made
 ) -> None:

@@ -46,7 +46,11 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"explained": explained, "term": term_in}
+TEMPLATES.filters |= {
+    "explained": explained,
+    "term": term_in,
+    "arrows": lambda text: re.sub(" (?=[↑↓→])", "\N{NO-BREAK SPACE}", text),  # end no line
+}
 PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
 PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # signs that a data address and an attribute hold unquoted
 LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out

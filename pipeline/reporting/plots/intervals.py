@@ -16,6 +16,7 @@ from pipeline.reporting.plots.looks import BETTER, INK, PAPER, Style, handles_of
 LINE_HEIGHT = 0.06  # inches of a value on its line
 GAP = 0.055  # inches between two lines
 MOST_TICKS = 8  # of an axis with several dashed lines
+HALVED = 2.5  # distances of two dashed lines: a shorter axis has ticks between them
 WIDEST = 1.0  # times the span of the values: how far an axis extends at least for intervals
 
 
@@ -96,8 +97,9 @@ def _ticks(limits: tuple[float, float], zeros: Sequence[float]) -> Locator:
     """A few round numbers, among them every dashed line where there are several."""
     if len(zeros) < 2:
         return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
-    step = zeros[1] - zeros[0]
-    return MultipleLocator(step * math.ceil((limits[1] - limits[0]) / step / MOST_TICKS))
+    apart = zeros[1] - zeros[0]
+    width = (limits[1] - limits[0]) / apart
+    return MultipleLocator(apart * (0.5 if width < HALVED else math.ceil(width / MOST_TICKS)))
 
 
 def _limits(estimates: Sequence[Estimate], zeros: Sequence[float]) -> tuple[float, float]:

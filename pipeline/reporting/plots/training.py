@@ -150,11 +150,14 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
         axes.yaxis.set_major_locator(MaxNLocator(3))
 
     smoothing = f"each value the mean of {window} steps" if window > 1 else "not smoothed"
+    students = [tuple(inputs.students[row.cell]) for row in results.trained]
+    is_shared = together and len(set(students)) < len(students)
+    coincide = " Lines of one student under several teachers coincide." if is_shared else ""
     return multiples_plot(
         "training_loss",
         "Training loss",
         f"Means over training seeds in nats/token, {smoothing}. Each method has a loss, and so an "
-        "axis, of its own: heights can't be compared.",
+        f"axis, of its own: heights can't be compared.{coincide}",
         draw,
         {"": ""} if together else {title: title for title in titles.values()},
         {label: label for label in results.labels},

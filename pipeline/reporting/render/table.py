@@ -15,6 +15,7 @@ Shown = TypeVar("Shown", contravariant=True)
 
 MISSING = "—"  # explained in every caption that may need it
 LONGEST = 1500  # rows of a table that is also written for people: more are only read by programs
+MOST_COLUMNS, MOST_MEASURES = 10, 7  # on an upright sheet of paper: measures have intervals
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ class Table:
     def rows(self) -> int:
         """How many rows are compared in it."""
         return sum(len(group.rows) for group in self.groups)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the columns that a page shows at first need a sheet of paper on its side."""
+        judged = sum(heading.title.endswith(("↑", "↓")) for heading in self.headings)
+        return judged > MOST_MEASURES if judged else len(self.headings) > MOST_COLUMNS
 
     @property
     def is_short(self) -> bool:

@@ -3,6 +3,8 @@
 {
   const { make } = report;
   const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [340, 230, 52, 12, 26, 40];
+  const LONGEST = 52; // letters of a title in its own width
+  const SQUEEZED = { textLength: WIDTH - 8, lengthAdjust: "spacingAndGlyphs" };
   const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
   const DASHES = ["none", "7 3", "2 2", "7 2 2 2"];
   const SHAPES = {
@@ -80,7 +82,7 @@
     const element = draw(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": title },
-      text(4, 15, title, { class: "title" }),
+      text(4, 15, title, { class: "title", ...(title.length > LONGEST && SQUEEZED) }),
       draw("path", { d: grid.join(""), class: "grid" }),
       draw("path", { d: `M${LEFT} ${TOP}V${bottom}H${right}`, class: "axis" }),
       ...x.ticks.map((tick) => text(x(tick), bottom + 14, number(tick), { "text-anchor": "middle" })),

@@ -33,7 +33,7 @@
 
   const title = (heading) => {
     const small = heading.querySelector("small");
-    const name = heading.querySelector(".sort").firstChild.textContent;
+    const name = heading.querySelector(".sort").firstChild.textContent.replace(/\s/g, " ");
     return small ? `${name} (${small.textContent})` : name;
   };
 

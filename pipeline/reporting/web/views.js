@@ -11,6 +11,11 @@
   const left = { hash: "", section: "", top: 0 }; // where the overview was left
   const path = []; // the pages that led here, each with its address and title
 
+  const titleOf = (page) => {
+    const parts = [...page.querySelector("h2").childNodes].map(({ textContent }) => textContent.trim());
+    return parts.filter(Boolean).join(", ");
+  };
+
   const pageOf = (address) => {
     if (address.startsWith("job/")) return report.jobPage(decodeURIComponent(address.slice(4)));
     if (!pages.has(address)) return null;
@@ -20,11 +25,10 @@
 
   // The trail of a page leads to where its reader came from; at first to where it belongs.
   const leaveTrail = (page) => {
-    const heading = page.querySelector("h2").textContent.trim();
     const known = path.findIndex(({ hash }) => hash === location.hash);
     if (known >= 0) path.length = known;
     const from = path.at(-1);
-    path.push({ hash: location.hash, title: heading });
+    path.push({ hash: location.hash, title: titleOf(page) });
     if (!from) return;
     const link = page.querySelector(".trail a");
     link.setAttribute("href", from.hash);
@@ -39,7 +43,7 @@
     report.enliven(view);
     report.drawCharts(view);
     view.hidden = false;
-    document.title = `${page.querySelector("h2").innerText.replace("\n", ", ")} · ${title}`;
+    document.title = `${titleOf(page)} · ${title}`;
     window.scrollTo(0, 0);
     view.focus({ preventScroll: true });
   };
