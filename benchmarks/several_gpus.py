@@ -8,7 +8,8 @@ workflow/resources.
 
 from collections.abc import Iterator, Sequence
 
-from workflow.resources.fit import CONTEXT_MB, MB, Fit, Workload, seconds
+from pipeline.settings.memory import CONTEXT_MB
+from workflow.resources.fit import MB, Fit, Workload, seconds
 from workflow.resources.machine import Machine
 from workflow.resources.model_sizes import Size
 from workflow.resources.ranks import (

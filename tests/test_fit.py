@@ -10,12 +10,12 @@ import pytest
 import yaml
 from snaking import ROOT, Copy, edited
 
+from pipeline.settings.memory import CONTEXT_MB
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.resources.estimates import workload_of
 from workflow.resources.fit import (
-    CONTEXT_MB,
     CPU_MICRO_BATCH,
     GRAIN,
     MB,

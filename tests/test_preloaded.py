@@ -123,6 +123,12 @@ def test_jobs_are_preloaded_where_temporary_files_have_long_paths(tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+def test_a_job_computes_on_the_threads_that_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "computing.py").write_text("import torch; print(torch.get_num_threads())")
+    done = ran(tmp_path, *SERVED, *module_command("computing", threads=3))
+    assert done.stdout == "3\n", done.stderr
+
+
 LEAVES = "import os, sys, tempfile; print(tempfile.mkdtemp(), flush=True); "
 
 

@@ -208,7 +208,7 @@ def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
     assert "output" in printed.partition("error: ")[2]  # the column that is missing
 
 
-def test_a_cache_in_eight_parts_is_that_of_one_job_though_a_part_is_killed_and_the_node_drained(
+def test_a_cache_in_parts_is_that_of_one_job_though_a_part_is_killed_and_the_node_drained(
     own_copy: Copy, tiny: dict[str, Any], cluster: Cluster, tmp_path: Path
 ):
     changes = {
@@ -222,11 +222,11 @@ def test_a_cache_in_eight_parts_is_that_of_one_job_though_a_part_is_killed_and_t
         config, "--cores=2", *(input.path for _, input in cache.inputs), preloaded=True
     )
     assert ready.returncode == 0, ready.stdout + ready.stderr
-    markers = [f"results/state/{cache.id}/caches-part-{part}-of-8" for part in range(1, 9)]
+    markers = [f"results/state/{cache.id}/caches-part-{part}-of-3" for part in range(1, 4)]
     seen = Seen()
     faults = [kill(markers[1]), drain(own_copy, cluster, seen, markers[0])]
-    output, machine = tmp_path / "out", profile(tmp_path / "slurm", parts={"cache_parts": 8})
-    with started(own_copy, "cut.json", machine, output, cache.path) as run:
+    output, machine = tmp_path / "out", profile(tmp_path / "slurm", parts={"cache_parts": 3})
+    with started(own_copy, "cut.json", machine, output, cache.path, preloaded=True) as run:
         while run.poll() is None:
             for fault in faults:
                 next(fault, None)
@@ -236,7 +236,7 @@ def test_a_cache_in_eight_parts_is_that_of_one_job_though_a_part_is_killed_and_t
     jobs = [job for job in cluster.jobs() if cache.id in job["Comment"]]
     lost = [job for job in jobs if job["JobState"] != "COMPLETED"]
     assert Counter(job["Comment"].split("_wildcards_")[0] for job in jobs) == {
-        "rule_part": 9,
+        "rule_part": 4,  # one of them twice
         "rule_teacher_cache": 1,
     }
     assert len(lost) == 1

@@ -18,6 +18,8 @@ STAGES = {  # by the folder of what they make, each after those that it takes it
     "choices": "choose",
     "evals": "evaluate",
 }
+BY_PARTS = ("cache_teacher", "generate", "evaluate")  # whose work jobs of parts may share
+BY_RANKS = ("train", *BY_PARTS)  # stages whose work several ranks can share
 JUDGED = "judge"  # in the settings of evaluations that a judge has added to
 SERVED = "served_model"  # in the settings of jobs that ask an endpoint
 

@@ -6,6 +6,8 @@ Imports no library, so that a plan is made without them.
 BATCH_TOKENS = 16_384  # prompt and response positions held in the KV cache at once, on a CPU
 KV_CACHE_SHARE = 0.1  # of a GPU's memory, for KV caches and distributions
 
+CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
+
 CACHE_READER_BYTES = 512 << 20  # of decoded texts; the index and the compressed files come on top
 
 # Each chunk of logits casts the whole lm_head once and adds once to its gradient, which a GPU feels

@@ -8,8 +8,6 @@ from pipeline.methods import components
 from pipeline.methods.method import FIELDS
 from workflow.grid.artifact import Artifact
 
-DIVIDED = ("cache_teacher", "generate", "evaluate")  # whose work jobs of parts may share
-RANKED = ("train", *DIVIDED)  # stages whose work several ranks can share
 REPORT = "pipeline.stages.report"
 
 

@@ -18,8 +18,9 @@ from workflow.launch import gpu_lease
 SERVER_ADDRESS = "DISTILBENCH_PRELOADED"
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
 COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
+THREADS = "OMP_NUM_THREADS"  # of torch and of other libraries, as each sees it when it is imported
 # variables that limit what a job uses, and that tell its ranks apart
-LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *VARIABLES)
+LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, THREADS, *VARIABLES)
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 

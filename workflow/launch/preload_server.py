@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from pipeline.runtime.imports import import_for_good
 from workflow.launch import processes
-from workflow.launch.preload_client import COMPILE_THREADS, JobRequest
+from workflow.launch.preload_client import COMPILE_THREADS, THREADS, JobRequest
 
 LIBRARIES = (
     "pydantic",
@@ -156,7 +156,12 @@ def _take_over(request: JobRequest, files: list[int]) -> None:
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = [request["module"], *request["arguments"]]
+    # the server has imported torch before the limits were known
+    if THREADS in os.environ:
+        import torch
+
+        torch.set_num_threads(int(os.environ[THREADS]))
     if COMPILE_THREADS in os.environ:
-        from torch._inductor import config  # the server has imported it, before the limit was known
+        from torch._inductor import config
 
         config.compile_threads = int(os.environ[COMPILE_THREADS])

@@ -22,19 +22,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.artifacts import part as parts
+from pipeline.artifacts.stages import BY_RANKS
 from pipeline.runtime.progress import log
 from pipeline.runtime.streams import prepare_streams
+from pipeline.settings.memory import CONTEXT_MB
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
-from workflow.jobs.stage_modules import RANKED
 from workflow.launch import gpu_lease, processes, ranks
 from workflow.launch.preload_client import (
     ALLOCATOR,
     COMPILE_THREADS,
+    THREADS,
     connect_to_server,
     run_on_server,
 )
-from workflow.resources.fit import CONTEXT_MB
 
 TRACKER = "DISTILBENCH_TRACKER"  # a choice of the machine, which no job file may hold
 
@@ -136,10 +137,10 @@ def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str]) -
 def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str]:
     """The command line of the pipeline, with those of the machine's limits that the stage knows."""
     job = json.loads(file.read_bytes())
-    if limits.ranks > 1 and job["stage"] not in RANKED:
+    if limits.ranks > 1 and job["stage"] not in BY_RANKS:
         sys.exit(
             f"error: {limits.ranks} ranks are asked for, and the stage {job['stage']} can't share "
-            f"its work ({', '.join(RANKED)} can): leave `ranks` of its rule out of the profile"
+            f"its work ({', '.join(BY_RANKS)} can): leave `ranks` of its rule out of the profile"
         )
     known = {field.name for field in fields(STAGES[job["stage"]])}
     output, part = parts.of_marker(output) or (output, None)
@@ -174,6 +175,7 @@ def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> 
     if group is None or group.first == 0:
         # Snakemake shows no other log of a failed job once it meets an empty one
         log(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}")
+    os.environ[THREADS] = str(limits.threads)
     os.environ.setdefault(COMPILE_THREADS, str(limits.threads))
     if limits.device == "cpu":
         os.environ[gpu_lease.VISIBLE] = ""

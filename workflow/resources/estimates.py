@@ -29,15 +29,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
+from pipeline.artifacts.stages import BY_RANKS
 from pipeline.methods.components import generates_text, needs_reference, selects_texts
-from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
+from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES, CONTEXT_MB
 from pipeline.stages.options import STAGES
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings
-from workflow.jobs.stage_modules import RANKED, stage_of
+from workflow.jobs.stage_modules import stage_of
 from workflow.resources.data_sizes import ASSUMED_EXAMPLES, EXAMPLE_BYTES, examples_of
-from workflow.resources.fit import CONTEXT_MB, MB, Workload, is_small, seconds, share_of
+from workflow.resources.fit import MB, Workload, is_small, seconds, share_of
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
 from workflow.resources.ranks import exchange_seconds, fit_ranks, work_of_rank
@@ -96,7 +97,7 @@ def workload_of(grid: Grid, artifact: Artifact) -> Workload:
     """The workload of the job that makes an artifact."""
     stage = stage_of(artifact)
     work = _WORK.get(stage, _preparation)(grid, artifact)
-    if stage not in RANKED:
+    if stage not in BY_RANKS:
         work = replace(work, step_texts=1)
     is_whole = SHARDED not in (field.name for field in fields(STAGES[stage]))
     return replace(work, unshared=0) if is_whole else work

@@ -8,12 +8,11 @@ more (gradient checkpointing); where that doesn't help either, the job is refuse
 import math
 from dataclasses import dataclass, replace
 
-from pipeline.settings.memory import CPU_LOGITS, KV_CACHE_SHARE, max_logits_on_gpu
+from pipeline.settings.memory import CONTEXT_MB, CPU_LOGITS, KV_CACHE_SHARE, max_logits_on_gpu
 from workflow.resources.machine import CPU, Machine
 
 MB = 10**6
 GPU_FROM_PARAMETERS = 20 * MB  # smaller models stay on a CPU, unless a GPU is expected to be faster
-CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
 USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
 GRAIN = 512  # positions that a micro-batch is a multiple of

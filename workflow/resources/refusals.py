@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pipeline.artifacts.stages import BY_RANKS
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.jobs.stage_modules import RANKED, stage_of
+from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import workload_of
 from workflow.resources.fit import MB, Fit, Workload, least_mb
 from workflow.resources.machine import COUNTS, PARTS, Machine
@@ -71,7 +72,7 @@ def reasons(workload: Workload, artifact: Artifact, machine: Machine) -> Iterato
     """Why a machine can't make an artifact."""
     rule, stage = SHARED_RULES.get(artifact.stage, ""), stage_of(artifact)
     asked = machine.of_rules.get(rule, {}).get("ranks", 1)
-    if asked != 1 and stage not in RANKED:
+    if asked != 1 and stage not in BY_RANKS:
         yield (
             f"can't be made by several processes (set-resources: {rule}: ranks = {asked}): the "
             f"stage {stage} is one; set `gpus_per_job` or `ranks_per_job` among "

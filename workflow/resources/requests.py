@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from pipeline.artifacts.stages import BY_PARTS
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.jobs.job_files import Wildcards
-from workflow.jobs.stage_modules import DIVIDED, stage_of
+from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import Estimate, estimate, workload_of
 from workflow.resources.fit import GRAIN, MB, Fit
 from workflow.resources.machine import Machine
@@ -46,7 +47,7 @@ class ResourceRequests:
 
     def parts(self, artifact: Artifact) -> int:
         """The number of parts of an artifact that jobs of their own make; 1: none is cut."""
-        is_divided = stage_of(artifact) in DIVIDED
+        is_divided = stage_of(artifact) in BY_PARTS
         return self.machine.parts.get(artifact.stage, 1) if is_divided else 1
 
     def mem_mb(self, wildcards: Wildcards, attempt: int) -> int:
