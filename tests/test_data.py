@@ -175,6 +175,41 @@ def test_what_one_source_holds_out_is_trained_on_from_none(tmp_path: Path) -> No
     assert asked["b"] == {f"What is {n}?" for n in range(9)} - drawn  # its own are kept as given
 
 
+def test_conversations_that_begin_as_a_held_out_one_does_are_trained_on_from_no_source(
+    tmp_path: Path,
+) -> None:
+    def talk(*texts: str) -> dict[str, object]:
+        roles = ["user", "assistant"] * len(texts)
+        return {"messages": [{"role": r, "content": c} for r, c in zip(roles, texts, strict=False)]}
+
+    others = [talk(f"What is {n}?", "A number.") for n in range(5)]
+    begins = [talk("Why?", "So."), talk("why? ", "So.", "And then?", "Thus.")]
+    held_out = [talk("Why?", "Because.", "Really?", "Yes.")]
+    sources = {
+        "a": {
+            "source": "files",
+            "train": jsonl(
+                tmp_path / "a.jsonl", [*others, talk("Sky?", "Blue.", "Why?", "Light.")]
+            ),
+            "validation": jsonl(tmp_path / "v.jsonl", held_out),
+            "test": jsonl(tmp_path / "t.jsonl", held_out),
+        },
+        "b": {
+            "source": "files",
+            "train": jsonl(tmp_path / "b.jsonl", [*others, *begins]),
+            "validation": 1,
+            "test": 1,
+        },
+    }
+    examples = {"source": "mixture", "sources": sources}
+    settings = DataSettings.model_validate({"examples": examples, "template": "chat"})
+    dataset = gathered(settings)
+
+    trained = {(each.source, each.instruction) for each in dataset.splits["train"]}
+    assert ("a", "user: Sky?\nassistant: Blue.\nuser: Why?") in trained
+    assert {asks for source, asks in trained if source == "b"} < {f"What is {n}?" for n in range(5)}
+
+
 def test_the_error_of_a_source_in_a_mixture_names_it(tmp_path: Path) -> None:
     settings = mixed(tmp_path, {})
     jsonl(tmp_path / "odd.jsonl", [{"instruction": "?", "input": ""}])

@@ -1,7 +1,8 @@
 """Several sources as one: training examples mixed by weight, held-out splits side by side.
 
 No example is repeated: the mixture has as many as its scarcest source allows. A question that one
-source holds out is trained on from none. (That of a conversation is all before its last answer.)
+source holds out is trained on from none; conversations ask the same if they begin with the same
+question.
 """
 
 import math
