@@ -10,6 +10,9 @@ from snaking import TINY, edited, saved_model
 
 from pipeline.models.foreign_files import family_faults
 from pipeline.models.other_tokenizer import row_faults
+from pipeline.models.reconcile import reconcile_tokenizer
+from pipeline.models.reward import load_reward_model
+from pipeline.stages.prepare_model import from_folder
 from workflow.config.validate import validate
 from workflow.grid.digests import of_file, of_folder, of_tree
 from workflow.grid.grid import Grid
@@ -173,6 +176,42 @@ def test_a_folder_that_is_named_as_a_model_of_the_hub_is_refused_like_any(
 ):
     line = refusal(tiny, ("models.wide", {"source": "hub", "name": str(tmp_path)}))
     assert line.startswith(f"models.wide.name = {str(tmp_path)!r}: it has no config.json")
+
+
+def test_a_tokenizer_without_a_token_that_ends_a_text_is_refused(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    named = {"source": "path", "path": str(folder)}
+    changes = {"tokenizer": None, "teacher_cache.k": 2}
+    config = edited(tiny, changes | {"models.wide": named, "models.narrow": named})
+    assert validate(config)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["eos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert refusal(config).splitlines() == [
+        f"models.{name}: its tokenizer has no EOS token, so that a student could not learn to "
+        "stop; name one as eos_token in tokenizer_config.json"
+        for name in ("wide", "narrow")
+    ]
+    with pytest.raises(ValueError, match="the tokenizer has no EOS token: a student could not"):
+        reconcile_tokenizer(*from_folder(folder))
+
+
+def test_a_judge_whose_model_gives_no_reward_is_refused(tiny: dict[str, Any], tmp_path: Path):
+    folder = saved_model(tmp_path / "judge", {"<end>": 0, "cat": 1})
+    judges = {"strict": {"kind": "reward", "model": "judge"}}
+    config = edited(tiny, {"models.judge": {"source": "path", "path": str(folder)}})
+    config = edited(config, {"evaluation.judges": judges})
+    assert refusal(config) == (
+        "evaluation.judges.strict.model = 'judge': it has 2 labels; a reward model has one"
+    )
+    with pytest.raises(ValueError, match="has 2 labels; a reward model has one"):
+        load_reward_model(folder)
+    config_file = folder / "config.json"
+    content = json.loads(config_file.read_text())
+    config_file.write_text(json.dumps(content | {"id2label": {"0": "good"}}))
+    assert validate(config)
 
 
 def test_far_more_rows_than_tokens_are_no_padding():

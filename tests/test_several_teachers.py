@@ -17,8 +17,11 @@ from pipeline.data.batch import Batch, collate
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import TeacherSignal, dense, top_k
 from pipeline.distributions.mixture import mixture, on_union, uncertainty
+from pipeline.settings.experiment import Experiment
 from pipeline.settings.teacher import CacheJob, Combination
 from pipeline.teacher_cache.combined import CombinedTeacher
+from workflow.config.method_checks import resolved_methods
+from workflow.config.teacher_checks import combination_faults
 from workflow.config.validate import ConfigError, validate
 from workflow.grid.grid import Grid
 from workflow.jobs.grid_csv import rows as grid_rows
@@ -234,6 +237,49 @@ def test_teachers_that_can_not_be_combined_are_refused(tiny, keys: dict[str, Any
         validate(two(tiny, {"row": row}, grid=[{"seeds": [1]}]))
     (line,) = str(caught.value).splitlines()
     assert all(word in line for word in words), line
+
+
+DOCSTRINGS = {"source": "docstrings", "packages": ["numpy", "pandas"]}
+FILE = {"source": "files", "train": "README.md", "columns": {"source": "topic"}}
+
+
+@pytest.mark.parametrize(
+    ("data", "sources", "lacking"),
+    [
+        (None, ["DATA"], "examples"),
+        (DOCSTRINGS, ["numpy"], "pandas"),
+        ({"source": "hub", "name": "a/b"}, ["b"], "a/b"),
+        (
+            {"source": "mixture", "sources": {"code": DOCSTRINGS, "text": FILE}},
+            ["code/numpy", "text/one"],
+            "code/pandas",
+        ),
+        (
+            {"source": "mixture", "sources": {"code": DOCSTRINGS, "text": FILE}},
+            ["code"],
+            "text",
+        ),
+    ],
+    ids=["file", "docstrings", "hub", "topic", "part"],
+)
+def test_a_source_without_a_teacher_is_named_before_any_job(
+    tiny: dict[str, Any], data: dict[str, Any] | None, sources: list[str], lacking: str
+):
+    def faults(named: list[str]) -> list[str]:
+        routes = {"names": ["large", "second"], "combine": "by_source"}
+        routes["sources"] = dict.fromkeys(named, "second")
+        rows = {"row": {"method": "forward_kl", "teachers": routes}}
+        config = two(tiny, rows, grid=[{"seeds": [1]}])
+        experiment = Experiment.model_validate(
+            edited(config, {"data.examples": data}) if data else config
+        )
+        return list(combination_faults(experiment, resolved_methods(experiment)[0]))
+
+    key = "methods.row.teachers.sources"
+    assert f"{key}: none for {lacking}, a source of data.examples; name its teacher" in faults(
+        sources
+    )
+    assert not faults([name for name in [*sources, lacking] if name not in ("DATA", "b")])
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
     """Everything that is wrong with the evaluation, a line each."""
     yield from task_faults(experiment.evaluation)
     yield from _length_faults(experiment)
+    yield from _few_examples_faults(experiment)
     yield from _judge_faults(experiment)
 
 
@@ -44,6 +45,16 @@ def _length_faults(experiment: Experiment) -> Iterator[str]:
                 f"evaluation.prompt_tokens = {most}: teacher {name} counts tokens of a vocabulary "
                 "of its own, and would be asked other items than its students; leave it out"
             )
+
+
+def _few_examples_faults(experiment: Experiment) -> Iterator[str]:
+    """More examples before a question than the training split can have."""
+    asked, limit = experiment.evaluation.few_shot, experiment.data.train_limit
+    if limit is not None and asked > limit:
+        yield (
+            f"evaluation.few_shot = {asked}: data.train_limit = {limit} leaves fewer training "
+            "examples; lower it"
+        )
 
 
 def task_faults(settings: Evaluation) -> list[str]:

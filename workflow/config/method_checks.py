@@ -65,6 +65,11 @@ def input_faults(experiment: Experiment, methods: Mapping[str, Method]) -> Itera
 
 def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> Iterator[str]:
     """What a method needs that the experiment doesn't provide."""
+    if method.relabelling_stages and experiment.teacher_text.prompts == 1:
+        yield (
+            f"teacher_text.prompts = 1: {key} trains two students on a half of the prompts each; "
+            "allowed: 2 or more"
+        )
     cache = experiment.teacher_cache
     if method.teacher == "cache" and method.whole_vocabulary and not cache.whole_vocabulary:
         yield (

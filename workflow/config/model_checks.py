@@ -29,6 +29,7 @@ from workflow.config.saved_models import (
     base_of,
     config_of,
     folder_of,
+    lacks_eos,
     read_json,
     tokenizer_folder,
     vocabulary_below,
@@ -36,6 +37,10 @@ from workflow.config.saved_models import (
 )
 
 PROMPT_KEY = "tokens.prompt_tokens"
+NO_EOS = (
+    "its tokenizer has no EOS token, so that a student could not learn to stop; name one as "
+    "eos_token in tokenizer_config.json"
+)
 
 
 def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
@@ -49,8 +54,10 @@ def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     yield from _vocabulary_faults(experiment)
     yield from _cache_faults(experiment)
     yield from _position_faults(experiment, methods)
+    yield from _no_eos_faults(experiment)
     yield from _eos_faults(experiment)
     yield from template_checks.tokenizer_faults(experiment)
+    yield from _reward_model_faults(experiment)
 
 
 def _tokenizer_faults(experiment: Experiment) -> Iterator[str]:
@@ -220,6 +227,12 @@ def _max_positions(experiment: Experiment, name: str) -> int | None:
     return max_positions(config) if config else None
 
 
+def _no_eos_faults(experiment: Experiment) -> Iterator[str]:
+    for name in dict.fromkeys(name for _, name in _used_models(experiment)):
+        if lacks_eos(vocabulary_source(experiment, name)):
+            yield f"models.{name}: {NO_EOS}"
+
+
 def _eos_faults(experiment: Experiment) -> Iterator[str]:
     """Teachers used as they are whose texts end otherwise than the experiment's.
 
@@ -240,6 +253,19 @@ def _eos_faults(experiment: Experiment) -> Iterator[str]:
                 f"teachers.{name}: it ends texts with token {own}, and the first teacher, "
                 f"{sharing[0]}, with {shared}, as the experiment's texts do; give {name} "
                 "`training`, put it first, or give it an experiment of its own"
+            )
+
+
+def _reward_model_faults(experiment: Experiment) -> Iterator[str]:
+    """Judges that are to give a reward, and whose model gives something else."""
+    for name, judge in experiment.evaluation.judges.items():
+        source = experiment.models.get(judge.model) if judge.kind == "reward" else None
+        config = config_of(source)
+        labels = len(config["id2label"]) if "id2label" in config else config.get("num_labels", 2)
+        if config and labels != 1:
+            yield (
+                f"evaluation.judges.{name}.model = {judge.model!r}: it has {labels} labels; a "
+                "reward model has one"
             )
 
 

@@ -13,8 +13,10 @@ from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
 from workflow.config.config_file import exists
 
-SPECIAL_TOKENS = (TOKENIZER_CONFIG, "special_tokens_map.json")  # files that name them,
-TOKEN_KEYS = ("_token", "_tokens", "_tokens_decoder")  # under keys that end so
+TOKEN_MAP = "special_tokens_map.json"  # beside TOKENIZER_CONFIG, which has the same in newer ones
+TOKEN_KEYS = ("_token", "_tokens", "_tokens_decoder")  # the ends of keys that name tokens
+# classes of tokenizers that have no special tokens but those that are saved
+WITHOUT_TOKENS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 def base_of(experiment: Experiment, name: str) -> object:
@@ -71,7 +73,11 @@ def _most_tokens(folder: Path) -> int | None:
     """The tokens of a saved tokenizer, and any that its settings add; None if it can't be read."""
     with contextlib.suppress(Exception):  # the library's own, which is raised again by the job
         tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
-        named = (name for file in SPECIAL_TOKENS for name in _named(read_json(folder / file)))
+        named = (
+            name
+            for file in (TOKENIZER_CONFIG, TOKEN_MAP)
+            for name in _named(read_json(folder / file))
+        )
         return len({*tokens, *named, *read_json(folder / "added_tokens.json")})
     return None
 
@@ -85,6 +91,15 @@ def _named(value: object, is_token: bool = False) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _named(inner, is_token or key.endswith(TOKEN_KEYS))
+
+
+def lacks_eos(source: object) -> bool:
+    """Whether a saved tokenizer says of no token that it ends a text, nor its class for it."""
+    folder = tokenizer_folder(source)
+    settings = read_json(folder / TOKENIZER_CONFIG) if folder else {}
+    if folder is None or settings.get("tokenizer_class") not in WITHOUT_TOKENS:
+        return False
+    return not settings.get("eos_token") and not (folder / TOKEN_MAP).is_file()
 
 
 def chat_templates(source: object) -> list[str] | None:

@@ -1,10 +1,13 @@
 """Checks of teachers: behind endpoints, of another vocabulary, and several for a row."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from pipeline.data import docstrings
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import Method
-from pipeline.settings.data import Mixture
+from pipeline.settings.data import Docstrings, Files, Hub, Mixture, Source
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.settings.teacher import Combination
@@ -130,13 +133,41 @@ def _method_faults(key: str, several: Combination, method: Method) -> Iterator[s
 
 
 def _source_faults(experiment: Experiment, key: str, several: Combination) -> Iterator[str]:
-    examples = experiment.data.examples
-    if several.combine != "by_source" or not isinstance(examples, Mixture):
+    if several.combine != "by_source":
         return
-    for name in examples.sources:
-        if not any(source.partition("/")[0] == name for source in several.sources):
-            yield f"{key}.sources: none for {name}, a source of data.examples"
+    examples = experiment.data.examples
+    parts = {source.partition("/")[0] for source in several.sources}
+    for name in _source_names(examples):
+        whole, slash, topic = name.partition("/")
+        is_named = {name, whole} & several.sources.keys() or (
+            slash and not topic and whole in parts
+        )
+        if not is_named:
+            source = name.rstrip("/")
+            yield f"{key}.sources: none for {source}, a source of data.examples; name its teacher"
+    known = list(examples.sources) if isinstance(examples, Mixture) else None
     for source in several.sources:
-        if source.partition("/")[0] not in examples.sources:
-            known = ", ".join(examples.sources)
-            yield f"{key}.sources.{source}: no source of data.examples; there are {known}"
+        if known is not None and source.partition("/")[0] not in known:
+            there = ", ".join(known)
+            yield f"{key}.sources.{source}: no source of data.examples; there are {there}"
+
+
+def _source_names(examples: Source | Mixture) -> list[str]:
+    """What examples name as their source, as far as it is known; `part/` for topics that aren't."""
+    match examples:
+        case Mixture():
+            return [name for part in examples.sources.items() for name in _names_in_mixture(*part)]
+        case Docstrings():
+            with contextlib.suppress(ValueError):  # `data_checks` reports it
+                return list(docstrings.package_versions(examples.packages))
+        case Files() if examples.columns.source is None:
+            return [Path(examples.train).stem]
+        case Hub() if examples.columns.source is None:
+            return [examples.name]
+    return []
+
+
+def _names_in_mixture(name: str, part: Source) -> list[str]:
+    if isinstance(part, Docstrings):
+        return [f"{name}/{topic}" for topic in _source_names(part)]
+    return [name if part.columns.source is None else f"{name}/"]
