@@ -8,7 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from small_tasks import BUDGET, ITEMS, WORDS, lines, model
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from small_tasks import BUDGET, ITEMS, WORDS, lines, model, scores
 from snaking import ROOT, TINY, edited
 from task_folders import FILES, SOUNDS, write_tasks
 
@@ -17,6 +20,7 @@ from pipeline.artifacts.artifact import Job
 from pipeline.evaluation import lm_eval_results
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import EvaluationRecords
+from pipeline.reporting.analysis.limits import limits_of_own_tasks
 from pipeline.reporting.analysis.own_tasks import metrics_of, own_tasks
 from pipeline.reporting.analysis.scores import measures_of
 from pipeline.settings.evaluation import Evaluation
@@ -95,6 +99,25 @@ def test_a_task_of_a_folder_is_scored_by_its_own_function(grid: Configured):
     }
 
 
+def test_scores_are_those_of_lm_eval_with_the_same_folder(grid: Configured):
+    shots = "include: written.yaml\ntask: with_shots\nnum_fewshot: 2\nfewshot_split: test\n"
+    Path("my_tasks/shots.yaml").write_text(shots)
+    named = "{data_files: {test: my_tasks/sounds.jsonl}, cache_dir: cache}"  # as from its own shell
+    base = FILES["base.yaml"].replace("{data_files: {test: sounds.jsonl}}", named)
+    Path("my_tasks/base.yaml").write_text(base)
+    ours = evaluated(prepared(grid("with_shots")))
+    manager = TaskManager(include_path="my_tasks", include_defaults=False)
+    lm = HFLM(model(1), tokenizer=WORDS, batch_size=1)
+    theirs = simple_evaluate(lm, tasks=["with_shots"], task_manager=manager, bootstrap_iters=0)
+    assert theirs is not None
+    samples, results = theirs.get("samples", {}), theirs.get("results", {})
+    asked = pd.DataFrame(samples["with_shots"])["arguments"]
+    prompts = [arguments[0][0] for arguments in asked]
+    assert ours.outputs["prompt"].to_pylist() == prompts
+    for metric, mean in scores(ours).items():
+        assert mean == pytest.approx(results["with_shots"][f"{metric[1]},none"])
+
+
 def test_the_task_of_the_tutorial_is_scored(grid: Configured):
     text = (ROOT / "docs/tutorials/your_data_and_model.md").read_text()
     files = dict(re.findall(r"^```\n# (my_tasks/\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
@@ -126,12 +149,12 @@ def test_directions_come_from_the_folder_and_scales_from_lm_eval_alone(grid: Con
         *(("sounds_choice", metric) for metric in ("acc", "entropy")),
         ("arc_easy", "acc"),
     ]
-    scores = pd.DataFrame(
+    values = pd.DataFrame(
         [{"task": task, "slice": "", "metric": name, "value": 0.5} for task, name in scored]
     )
     shown = {
         (each.task, each.metric.name): (each.metric.higher_is_better, *each.metric.bounds)
-        for each in measures_of(scores, {}, metrics_of(of_both))
+        for each in measures_of(values, {}, metrics_of(of_both))
     }
     unbounded = (-float("inf"), float("inf"))
     assert shown == {
@@ -141,6 +164,15 @@ def test_directions_come_from_the_folder_and_scales_from_lm_eval_alone(grid: Con
         ("sounds_choice", "entropy"): (None, *unbounded),
         ("arc_easy", "acc"): (True, 0.0, 1.0),
     }
+
+
+def test_the_report_says_which_metrics_of_a_folder_it_does_not_show(grid: Configured):
+    own = manifests(prepared(grid("sounds_written")))
+    means = pd.DataFrame(
+        [{"task": "sounds_written", "slice": "", "metric": "exact_match", "value": 0.5}]
+    )
+    (line,) = limits_of_own_tasks(own, measures_of(means, {}, metrics_of(own)))
+    assert line.startswith("Not shown of sounds_written: length_error. A metric is shown where")
 
 
 def test_a_group_and_a_tag_are_prepared_with_their_members_alone(grid: Configured):

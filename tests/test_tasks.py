@@ -70,6 +70,8 @@ def test_the_index_knows_what_lm_eval_has():
         ({"tasks": ["doly"]}, r"evaluation\.tasks\.0: unknown task 'doly'; did you mean dolly"),
         ({"tasks": ["arc_eazy"]}, "did you mean arc_easy"),
         ({"tasks": ["squadv2"]}, "by code of its own"),
+        ({"tasks": ["humaneval_instruct"]}, "runs what a model writes as code"),
+        ({"tasks": ["chartqa"]}, "shows pictures or sound"),
         ({"tasks": ["dolly", "dolly"]}, "listed twice"),
         ({"tasks": ["arc_easy"], "data": {"arc_easy": "no/such.jsonl"}}, "there is no such file"),
         ({"tasks": ["arc_easy"], "data": {"arc_easy": [CODE]}}, "can't read '.py' files"),

@@ -21,6 +21,7 @@ from pipeline.settings.evaluation import HubDataset, LmEvalJob, LocalFiles, Task
 from pipeline.tasks import hub, lm_eval_tasks, local_documents, measures, task_folder
 from pipeline.tasks.contamination import Contamination, contaminated_texts
 from pipeline.tasks.lm_eval_tasks import Definition, Splits, Supplier, arrow_table
+from pipeline.tasks.own_data import LocalData
 
 EVALUATION = "evaluation"  # stands for the split that a task is evaluated on
 
@@ -191,7 +192,7 @@ def _download_arguments(job: LmEvalJob, task: str, definition: Definition) -> di
     }
 
 
-def _own_data(job: LmEvalJob, task: str) -> task_folder.LocalData | None:
+def _own_data(job: LmEvalJob, task: str) -> LocalData | None:
     """The local data that the user's own definition of a task names, if it is to be read."""
     if job.folder is None or job.source is not None:
         return None

@@ -102,7 +102,7 @@ def load(
     tasks = {task: _ready(loaded_task) for task, loaded_task in loaded["tasks"].items()}
     for task in tasks if own else ():
         if REPLACES not in (tasks[task].get_config("dataset_kwargs") or {}):
-            raise ValueError(f"{task} is no file of its own, so that its data can't be held here")
+            raise ValueError(f"{task}: its group changes its data; give it a file of its own")
     return LoadedTasks(tasks, loaded.get("groups", {}))
 
 
@@ -132,6 +132,8 @@ def _ready(task: Any) -> ConfigurableTask:
     """The task with what every evaluation sets. Raises ValueError if its documents aren't ours."""
     if not isinstance(task, ConfigurableTask):
         raise ValueError(f"{task.task_name} is defined in Python: its data can't be held here")
+    if task.config.unsafe_code or task.config.doc_to_image or task.config.doc_to_audio:
+        raise ValueError(f"{task.task_name} runs a model's code, or shows pictures or sound")
     for key, value in (task.get_config("dataset_kwargs") or {}).get(REPLACES, {}).items():
         if task.get_config(key) != value:
             raise ValueError(

@@ -36,8 +36,11 @@ def _metrics(task: "ConfigurableTask") -> dict[str, OwnMeasure]:
     for name, higher_is_better in task.higher_is_better().items():
         own = task.config.process_results is not None or name in functions
         metrics[str(name)] = {"higher_is_better": higher_is_better, "is_of_lm_eval": not own}
+    # values of `process_results` may be what their names say
+    kept = {"word_perplexity"} if task.config.process_results is not None else set[str]()
     logarithms = {LOGARITHMS[name]: metrics[name] for name in metrics.keys() & LOGARITHMS}
-    return metrics | logarithms
+    others = {name: each for name, each in metrics.items() if name not in LOGARITHMS.keys() - kept}
+    return others | logarithms
 
 
 def _joined(first: OwnMeasure, second: OwnMeasure) -> OwnMeasure:

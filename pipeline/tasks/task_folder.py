@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from pipeline.data.datasets_library import FORMATS
 from pipeline.settings.evaluation import Evaluation
 from pipeline.tasks import lm_eval_index
+from pipeline.tasks.own_data import LocalData, local_data, texts
 
 CODE_KEYS = ("class", "custom_dataset")  # of tasks that make their documents by code
 
@@ -61,7 +61,7 @@ class Definition:
     def tags(self) -> set[str]:
         """The tags of a task."""
         tags = None if self.is_group else self.values.get("tag")
-        return set(_texts(tags))
+        return set(texts(tags))
 
     @property
     def members(self) -> set[str]:
@@ -72,7 +72,11 @@ class Definition:
     def directions(self) -> dict[str, bool]:
         """Whether higher is better, of the metrics for which the file says so."""
         listed = self.values.get("metric_list")
-        metrics = [each for each in listed or [] if isinstance(each, Mapping)]
+        metrics = (
+            [each for each in listed if isinstance(each, Mapping)]
+            if isinstance(listed, list)
+            else []
+        )
         return {
             _metric_name(metric["metric"]): metric["higher_is_better"]
             for metric in metrics
@@ -80,74 +84,14 @@ class Definition:
         }
 
     @cached_property
-    def data(self) -> "LocalData | None":
+    def data(self) -> LocalData | None:
         """The files or the folder that the documents are read from; None for a set of the hub."""
-        path, beside = self.values.get("dataset_path"), self.path.parent
-        if path in FORMATS:
-            options = self.values.get("dataset_kwargs")
-            files = options.get("data_files") if isinstance(options, Mapping) else None
-            return LocalData(path, _located(files, beside))
-        if isinstance(path, str) and Path(located(path, beside)).is_dir():
-            return LocalData(located(path, beside), None)
-        return None
-
-
-@dataclass(frozen=True)
-class LocalData:
-    """Data of this machine that a definition names, at the paths where they are."""
-
-    path: str  # a folder, or the format of the files
-    files: Any  # as `dataset_kwargs.data_files` has them; None for a folder
-
-    @property
-    def names(self) -> list[str]:
-        """The folder or the files, with patterns as they are."""
-        return [self.path] if self.path not in FORMATS else list(_texts(self.files))
-
-    @property
-    def paths(self) -> list[Path]:
-        """What of it is on this machine; addresses are left out."""
-        names = (name for name in self.names if "://" not in name)
-        return [path for name in names for path in matches(name)]
+        return local_data(self.values, self.path.parent)
 
 
 def _metric_name(metric: object) -> str:
     """A metric's name, which for a function is that of its own."""
     return metric.rpartition(".")[2] if isinstance(metric, Function) else str(metric)
-
-
-def located(name: str, beside: Path) -> str:
-    """A path as lm-eval reads it, from the working folder; else one beside the YAML file."""
-    if "://" in name or matches(name):
-        return name
-    other = os.path.normpath(beside / name)
-    return other if matches(other) else name
-
-
-def matches(name: str) -> list[Path]:
-    """The files or folders that a name or a pattern means; none of a name that none can have."""
-    path = Path(name)
-    with contextlib.suppress(OSError, ValueError):
-        if path.exists():
-            return [path]
-        return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    return []
-
-
-def _located(files: Any, beside: Path) -> Any:
-    if isinstance(files, Mapping):
-        return {split: _located(value, beside) for split, value in files.items()}
-    if isinstance(files, list):
-        return [_located(value, beside) for value in files]
-    return located(files, beside) if isinstance(files, str) else files
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(inner)
 
 
 def _member_names(members: object) -> Iterator[str]:
@@ -173,6 +117,10 @@ class OwnTasks:
         """The definitions of a task or group, or of all tasks with a tag."""
         by_name = [each for each in self.definitions if each.name == name]
         return by_name or [each for each in self.definitions if name in each.tags]
+
+    def is_several(self, name: str) -> bool:
+        """Whether it is a group or a tag."""
+        return any(each.is_group or each.name != name for each in self.of_name(name))
 
     @property
     def names(self) -> list[str]:
@@ -214,12 +162,14 @@ class OwnTasks:
             if each not in reached
             for path in (*each.included, *self._data_within(each))
         }
-        return [path for path in _files(self.root) if path in read or path not in of_others]
+        within = {path for path in read if self._inside(path)}  # hidden ones, too
+        return sorted(within | (set(_files(self.root)) - of_others))
 
     def _data_within(self, definition: Definition) -> set[Path]:
         """The data files of a definition that are in the folder, under their names in there."""
         paths = definition.data.paths if definition.data is not None else []
-        return {self.root / inside for path in paths if (inside := self._inside(path))}
+        files = (file for path in paths for file in (path, *path.rglob("*")) if file.is_file())
+        return {self.root / inside for file in files if (inside := self._inside(file))}
 
     def _inside(self, path: Path) -> Path | None:
         root, name = self.root.absolute(), os.path.normpath(path.absolute())

@@ -121,6 +121,8 @@ def _lm_eval_faults(place: str, name: str, own: OwnTasks | None) -> Iterator[str
             f"{place}: lm-eval makes the documents of {name!r} by code of its own; they can't be "
             "kept with a digest, so that it is not supported"
         )
+    elif reason := lm_eval_index.why_not_run(name):
+        yield f"{place}: {name!r} is not supported: {reason}"
 
 
 def _data_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:

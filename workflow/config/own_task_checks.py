@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.data.datasets_library import FORMATS
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation
-from pipeline.tasks import definitions, lm_eval_index, task_folder
+from pipeline.tasks import definitions, lm_eval_index, own_data, task_folder
 from pipeline.tasks.task_folder import CODE_KEYS, Definition, OwnTasks
 from workflow.config.config_file import exists
 
@@ -74,7 +74,9 @@ def _file_faults(definition: Definition, root: Path) -> Iterator[str]:
     if any(values.get(key) for key in CODE_KEYS):
         yield f"{path}: {definition.name!r} is a task, {_by_code('it')}"
     if values.get("unsafe_code"):
-        yield f"{path}: it runs text of models as code (unsafe_code); that is not done here"
+        yield f"{path}: it runs what a model writes as code (unsafe_code); that is not done here"
+    if values.get("doc_to_image") or values.get("doc_to_audio"):
+        yield f"{path}: it shows pictures or sound, which no model here sees or hears"
     for included in sorted(definition.included):
         of_lm_eval = included.resolve().is_relative_to(lm_eval_index.root().resolve())
         if not (included.is_relative_to(root) or of_lm_eval):
@@ -100,7 +102,7 @@ def _data_faults(definition: Definition) -> Iterator[str]:
     if data.path in FORMATS and not data.names:
         yield f"{path}: dataset_path = {data.path!r} needs its files in dataset_kwargs.data_files"
     for name in data.names:
-        if "://" not in name and not task_folder.matches(name):
+        if "://" not in name and not own_data.matches(name):
             yield (
                 f"{path}: there is no file {name!r}, neither from {Path.cwd()} nor from "
                 f"{path.parent}"

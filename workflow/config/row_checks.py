@@ -19,9 +19,10 @@ from pipeline.data.rows_to_examples import to_example
 from pipeline.settings.data import ChatTemplate, Columns, Docstrings, Files, Hub, named_sources
 from pipeline.settings.evaluation import LocalFiles
 from pipeline.settings.experiment import Experiment
-from pipeline.tasks import lm_eval_index, local_documents
+from pipeline.tasks import lm_eval_index, local_documents, task_folder
 from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed_tasks
 from pipeline.tasks.item_rows import to_item
+from pipeline.tasks.task_folder import OwnTasks
 from workflow.config.config_file import exists
 from workflow.config.data_checks import LARGEST_LIST
 
@@ -31,6 +32,7 @@ ENDS = (*TABLES, *COMPRESSED)  # of a split's name that is a file's
 def faults(experiment: Experiment) -> Iterator[str]:
     """What is wrong with the first rows of local data, a line for each key."""
     are_chats = isinstance(experiment.data.template, ChatTemplate)
+    own = task_folder.of_settings(experiment.evaluation)
     for place, source in named_sources(experiment.data.examples).items():
         if not isinstance(source, Docstrings):
             yield from _example_faults(source, place, are_chats=are_chats)
@@ -41,7 +43,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
         if isinstance(definition, InstructionTask):
             fault = _item_fault(task, definition, source, are_chats=are_chats)
         else:
-            fault = _document_fault(task, definition, source)
+            fault = _document_fault(task, definition, source, own)
         if fault:
             yield f"evaluation.data.{task.base}: {fault}"
 
@@ -94,12 +96,15 @@ def _item_fault(
     return _fault(partial(check, Path(path)) for path in paths)
 
 
-def _document_fault(task: Task, definition: LmEvalTask, source: LocalFiles) -> str | None:
+def _document_fault(
+    task: Task, definition: LmEvalTask, source: LocalFiles, own: OwnTasks | None
+) -> str | None:
     """Why the files of a task of lm-eval have no documents, as far as their first rows tell."""
     if Path(source.paths[0]).is_dir():
         return None
     name, columns = definition.task or task.base, source.columns or definition.columns
-    if lm_eval_index.is_several(name):
+    owner = own if own is not None and own.of_name(name) else lm_eval_index
+    if owner.is_several(name):
         return (
             f"{task.base} is several tasks, which can't share files: name a folder laid out like "
             "their data set"

@@ -10,6 +10,7 @@ from pipeline.reporting.analysis.contrasts import missing_contrasts
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.own_tasks import metrics_of
 from pipeline.reporting.analysis.provenance import Manifests
 from pipeline.reporting.analysis.searches import Search, how_chosen, searches
 from pipeline.reporting.analysis.standings import is_balanced
@@ -36,6 +37,7 @@ def limits(settings: ReportSettings, inputs: ReportInputs, comparisons: Comparis
         *limits_of_contrasts(comparisons, settings),
         *limits_of_cache(settings, results.measures),
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
+        *limits_of_own_tasks(inputs.manifests, (*results.measures, *results.slice_measures)),
         *limits_of_costs(inputs.manifests),
     ]
 
@@ -203,6 +205,17 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
             f"up to {count}, in {truncated} of {len(evaluations)} checkpoints. Models with a "
             "shorter context saw less of them."
         )
+
+
+def limits_of_own_tasks(inputs: Manifests, measures: Sequence[Measure]) -> Iterator[str]:
+    """Metrics of tasks of the user's own that are not among the measures."""
+    shown = {(measure.task, measure.metric.name.partition(":")[0]) for measure in measures}
+    for task, metrics in metrics_of(inputs).items():
+        if missing := [name for name in metrics if (task, name) not in shown]:
+            yield (
+                f"Not shown of {task}: {', '.join(missing)}. A metric is shown where its aggregate "
+                "is the mean over items; others are in the results.json of each evaluation."
+            )
 
 
 def limits_of_costs(manifests: Manifests) -> Iterator[str]:

@@ -1,0 +1,75 @@
+"""Data of this machine that the YAML of a user's own task names."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.datasets_library import FORMATS
+
+
+@dataclass(frozen=True)
+class LocalData:
+    """Data of this machine that a definition names, at the paths where they are."""
+
+    path: str  # a folder, or the format of the files
+    files: object  # as `dataset_kwargs.data_files` has them; None for a folder
+
+    @property
+    def names(self) -> list[str]:
+        """The folder or the files, with patterns as they are."""
+        return [self.path] if self.path not in FORMATS else list(texts(self.files))
+
+    @property
+    def paths(self) -> list[Path]:
+        """What of it is on this machine; addresses are left out."""
+        names = (name for name in self.names if "://" not in name)
+        return [path for name in names for path in matches(name)]
+
+
+def local_data(definition: Mapping[str, object], beside: Path) -> LocalData | None:
+    """The files or the folder that a task's documents are read from; None for a set of the hub."""
+    path = definition.get("dataset_path")
+    if path in FORMATS:
+        options = definition.get("dataset_kwargs")
+        files = options.get("data_files") if isinstance(options, Mapping) else None
+        return LocalData(path, _located(files, beside))
+    folder = located(path, beside) if isinstance(path, str) else ""
+    is_folder = bool(folder) and any(map(Path.is_dir, matches(folder)))
+    return LocalData(folder, None) if is_folder else None
+
+
+def located(name: str, beside: Path) -> str:
+    """A path as lm-eval reads it, from the working folder; else one beside the YAML file."""
+    if "://" in name or matches(name):
+        return name
+    other = os.path.normpath(beside / name)
+    return other if matches(other) else name
+
+
+def matches(name: str) -> list[Path]:
+    """The files or folders that a name or a pattern means; none of a name that none can have."""
+    path = Path(name)
+    with contextlib.suppress(OSError, ValueError):
+        if path.exists():
+            return [path]
+        return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return []
+
+
+def _located(files: object, beside: Path) -> object:
+    if isinstance(files, Mapping):
+        return {split: _located(value, beside) for split, value in files.items()}
+    if isinstance(files, list):
+        return [_located(value, beside) for value in files]
+    return located(files, beside) if isinstance(files, str) else files
+
+
+def texts(value: object) -> Iterator[str]:
+    """All texts in a value of YAML."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from texts(inner)
