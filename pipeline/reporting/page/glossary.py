@@ -48,8 +48,8 @@ TERMS = (
     ),
     Term(
         "Start",
-        "The student before distillation, after a short supervised fine-tuning that all methods "
-        "and seeds begin with.",
+        "The student before distillation, after a short supervised fine-tuning that all methods of "
+        "a training seed share.",
     ),
     Term("Untrained", "The student as it is before any training in this experiment."),
     Term(
