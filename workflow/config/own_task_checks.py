@@ -51,6 +51,8 @@ def task_faults(place: str, name: str, own: OwnTasks, settings: Evaluation) -> I
             yield f"{place}: {name!r} has the member {other!r}, which is in no file of its own"
         elif lm_eval_index.is_in_python(other):
             yield f"{place}: {name!r} has the member {other!r}, {_by_code('lm-eval')}"
+        elif reason := lm_eval_index.why_not_run(other):
+            yield f"{place}: {name!r} has the member {other!r}, which is not supported: {reason}"
     for definition in reached:
         yield from (f"{place}: {fault}" for fault in _file_faults(definition, own.root))
         if not definition.is_group and name not in settings.data:
