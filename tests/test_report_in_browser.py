@@ -190,6 +190,8 @@ def test_on_a_phone_names_stay_while_numbers_scroll_and_arrows_end_no_line(
     before = [cell.location["x"] for cell in (name, number)]
     chrome.execute_script("arguments[0].scrollLeft = 100", table)
     assert [cell.location["x"] for cell in (name, number)] == [before[0], before[1] - 100]
+    pair = table.find_element(By.CSS_SELECTOR, "thead tr:nth-child(2) th")
+    assert pair.location["x"] + pair.size["width"] == number.location["x"] + number.size["width"]
     assert "→\u00a0" not in made.page
     assert re.search(r"<th[^>]*>large\u00a0→ small</th>", made.page)
 
