@@ -1,5 +1,6 @@
 """Dropout: on where a gradient is computed and nowhere else, drawn by seed and step."""
 
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from players import CPU, Setup, run
+from refusals import refusal
 from shelf import put_model
-from transformers import GPT2Config, MambaConfig, OPTConfig
+from snaking import edited, saved_model
+from transformers import AutoConfig, GPT2Config, MambaConfig, OPTConfig
 
 from pipeline.models import language_model
 from pipeline.models.dropout import probabilities
@@ -17,6 +20,8 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.training import checkpoint
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
+from workflow.config.saved_models import WITHOUT_DROPOUT
+from workflow.config.validate import validate
 
 DROPOUT = {"dropout": 0.3, "validations": 2}
 
@@ -92,6 +97,39 @@ def test_recomputed_activations_have_the_same_dropout(tmp_path: Path):
     for made in (kept, recomputed):
         list(train(made, initial_state(made)))
     torch.testing.assert_close(weights(kept), weights(recomputed))
+
+
+@pytest.mark.parametrize("family", WITHOUT_DROPOUT)
+def test_a_family_that_has_no_dropout_of_its_own_is_known_by_its_name(family: str):
+    config = AutoConfig.for_model(family)
+    with pytest.raises(ValueError, match=rf"dropout = 'own': the family {family} has"):
+        probabilities(config, "own")
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"training.dropout": "own"}, "training"),
+        ({"initial_sft": {"steps": 2, "dropout": "own"}}, "initial_sft"),
+        ({"methods": {"jsd": {"training": {"dropout": "own"}}}}, "methods.jsd.training"),
+        ({"teachers.large.training": {"steps": 3, "dropout": "own"}}, "teachers.large.training"),
+    ],
+)
+def test_a_dropout_that_the_model_has_not_is_refused_before_any_job(
+    tiny: dict[str, Any], changes: dict[str, Any], place: str
+):
+    assert f"{place}.dropout = 'own': model " in refusal(edited(tiny, changes))
+
+
+def test_a_saved_model_is_asked_for_its_own_dropout(tiny: dict[str, Any], tmp_path: Path):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    named = {"source": "path", "path": str(folder)}
+    models = {"models.wide": named, "models.narrow": named, "tokenizer": None}
+    config = edited(tiny, models | {"teacher_cache.k": 2, "training.dropout": "own"})
+    assert refusal(config).startswith("training.dropout = 'own': model narrow has none of its own")
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | {"attention_dropout": 0.1}))
+    assert validate(config)
 
 
 def test_a_probability_is_put_where_a_family_has_its_own():

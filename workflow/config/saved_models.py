@@ -15,6 +15,7 @@ from workflow.config.config_file import exists
 
 TOKEN_MAP = "special_tokens_map.json"  # beside TOKENIZER_CONFIG, which has the same in newer ones
 TOKEN_KEYS = ("_token", "_tokens", "_tokens_decoder")  # the ends of keys that name tokens
+WITHOUT_DROPOUT = ("llama", "mistral", "qwen2", "qwen3")  # families, unless a model says otherwise
 # classes of tokenizers that have no special tokens but those that are saved
 WITHOUT_TOKENS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -100,6 +101,13 @@ def lacks_eos(source: object) -> bool:
     if folder is None or settings.get("tokenizer_class") not in WITHOUT_TOKENS:
         return False
     return not settings.get("eos_token") and not (folder / TOKEN_MAP).is_file()
+
+
+def has_no_dropout(source: object) -> bool:
+    """Whether all of a model's own probabilities of dropout are known to be zero."""
+    config = config_of(source)
+    is_known = isinstance(source, Shape) or config.get("model_type") in WITHOUT_DROPOUT
+    return is_known and not any(value for key, value in config.items() if "drop" in key)
 
 
 def chat_templates(source: object) -> list[str] | None:

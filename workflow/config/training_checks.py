@@ -1,4 +1,4 @@
-"""Checks of trainings: keys that are refused, and LoRA on what it can't be, or would freeze."""
+"""Checks of trainings: keys that are refused, and LoRA and dropout that a model can't have."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from pipeline.settings.models import Shape
 from pipeline.settings.training import Lora, Training
 from workflow.config import pydantic_errors
 from workflow.config.config_file import key_of
-from workflow.config.saved_models import base_of, folder_of
+from workflow.config.saved_models import base_of, folder_of, has_no_dropout
 from workflow.config.trials import merge
 
 OF_SHAPE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -24,11 +24,21 @@ Overrides = Mapping[str, Mapping[str, object]]  # of training, by their keys' pa
 
 @dataclass(frozen=True)
 class _Use:
-    """A training of some model, and its LoRA, if it has it."""
+    """A training of some model; None where its keys are refused, which is told of elsewhere."""
 
-    key: str
     model: str
-    lora: Lora | None
+    overrides: Overrides
+    training: Training | None
+
+    @property
+    def lora(self) -> Lora | None:
+        """Its LoRA, if it has it."""
+        return self.training.lora if self.training else None
+
+    def key(self, name: str) -> str:
+        """The path of a key of the training, where it is set."""
+        blocks = [path for path, values in self.overrides.items() if name in values]
+        return f"{blocks[-1] if blocks else 'training'}.{name}"
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
@@ -58,13 +68,13 @@ def _training_overrides(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return {key: values for key, values in overrides.items() if values or key == "training"}
 
 
-def lora_faults(experiment: Experiment) -> Iterator[str]:
-    """A line for each key with a LoRA that can't be, or would freeze random weights."""
-    by_key = {key_of(fault): fault for fault in _all_lora_faults(experiment)}
+def model_faults(experiment: Experiment) -> Iterator[str]:
+    """A line for each key with a LoRA or a dropout that does nothing, or worse, to its model."""
+    by_key = {key_of(fault): fault for fault in _all_model_faults(experiment)}
     yield from by_key.values()
 
 
-def _all_lora_faults(experiment: Experiment) -> Iterator[str]:
+def _all_model_faults(experiment: Experiment) -> Iterator[str]:
     for name, teacher in experiment.local_teachers.items():
         if teacher.training is not None:
             overrides = {f"teachers.{name}.training": teacher.training}
@@ -90,25 +100,28 @@ def _start_overrides(experiment: Experiment, row: str, choice: MethodChoice) -> 
 
 
 def _use(experiment: Experiment, model: str, overrides: Overrides) -> _Use:
-    keys = [path for path, values in overrides.items() if "lora" in values]
-    key = f"{keys[-1] if keys else 'training'}.lora"
-    with contextlib.suppress(ValidationError):  # which is told of elsewhere
-        return _Use(key, model, merge(experiment.training, *overrides.values()).lora)
-    return _Use(key, model, None)
+    with contextlib.suppress(ValidationError):
+        return _Use(model, overrides, merge(experiment.training, *overrides.values()))
+    return _Use(model, overrides, None)
 
 
 def _use_faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterator[str]:
+    base = base_of(experiment, use.model)
+    if use.training and use.training.dropout == "own" and has_no_dropout(base):
+        yield (
+            f"{use.key('dropout')} = 'own': model {use.model} has none of its own, so that it "
+            "would do nothing; allowed: a probability"
+        )
     if use.lora is None:
         return
-    base = base_of(experiment, use.model)
     layers = OF_SHAPE if isinstance(base, Shape) else ()
     if folder := folder_of(base):
         layers = layer_names(folder)
     if layers and (fault := fault_of(use.lora.targets, layers)):
-        yield f"{use.key}.targets = {use.lora.targets}: model {use.model} {fault}"
+        yield f"{use.key('lora')}.targets = {use.lora.targets}: model {use.model} {fault}"
     if isinstance(base, Shape) and not has_learned:
         yield (
-            f"{use.key}: the weights of model {use.model} are random (source: shape), and LoRA "
-            "would freeze them; allowed: null, or after an `initial_sft` of all weights "
+            f"{use.key('lora')}: the weights of model {use.model} are random (source: shape), and "
+            "LoRA would freeze them; allowed: null, or after an `initial_sft` of all weights "
             "(`lora: null` in it)"
         )

@@ -95,4 +95,4 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     if not unknown and not earlier:
         yield from report_checks.protocol_faults(experiment)
         of_models = list(model_checks.faults(experiment, list(methods.values())))
-        yield from of_models or training_checks.lora_faults(experiment)  # reads their weights
+        yield from of_models or training_checks.model_faults(experiment)  # reads their weights
