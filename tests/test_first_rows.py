@@ -1,5 +1,6 @@
 """The first rows of local tables are looked at before any job, and refused in its words."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from refusals import refusal
 from small_tables import Row, gathered, jsonl, rows
 from snaking import edited
 
+from pipeline.data.first_rows import first_row
 from pipeline.settings.data import DataSettings
 from workflow.config.validate import validate
 
@@ -160,3 +162,24 @@ def test_files_of_a_task_of_lm_eval_are_of_one_task_and_of_its_kind(
     assert "mmlu is several tasks, which can't share files: name a folder" in refusal(
         tiny, *several
     )
+
+
+@pytest.mark.parametrize("text", ["list", "lines", "indented lines"])
+def test_of_a_long_json_text_the_beginning_is_enough(tmp_path: Path, text: str):
+    wide = [{**row, "output": "word " * 10_000} for row in rows(40)]
+    texts = {"list": json.dumps(wide), "lines": "\n".join(map(json.dumps, wide))}
+    texts["indented lines"] = "\n".join(json.dumps(row, indent=1) for row in wide)
+    file = tmp_path / "mine.json"
+    file.write_text(texts[text] + "\nno JSON")
+    row = first_row(file)
+    if text == "indented lines":  # which no job reads
+        assert row is None
+    else:
+        assert row is not None
+        assert row.values == wide[0]
+
+
+def test_a_first_row_that_is_longer_than_a_beginning_is_left_to_the_job(tmp_path: Path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([{**BLANK, "output": "word " * 10**6}, *rows(3)]))
+    assert first_row(file) is None

@@ -76,7 +76,7 @@ class _Lines(io.RawIOBase):
 
 def _byte_lines(path: Path) -> Iterator[bytes]:
     begun: list[bytes] = []  # of a line that the next block continues
-    for block in _blocks(path):
+    for block in blocks(path):
         first, *others = block.split(b"\n")
         begun.append(first)
         if others:
@@ -86,7 +86,8 @@ def _byte_lines(path: Path) -> Iterator[bytes]:
     yield b"".join(begun)
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, which may be compressed, a block at a time."""
     if path.suffix not in COMPRESSED:
         with path.open("rb") as file:
             while block := file.read(untrusted.BLOCK_BYTES):

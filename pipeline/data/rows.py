@@ -128,7 +128,7 @@ def _rows(path: Path) -> Iterable[Row]:
         case ".json":
             return _json_rows(path)
         case ".jsonl":
-            return _json_lines(path)
+            return json_lines(path)
         case ".csv" | ".tsv":
             return _csv_rows(path)
         case ".parquet" if path.suffix == ".parquet":
@@ -141,19 +141,19 @@ def _rows(path: Path) -> Iterable[Row]:
 def _json_rows(path: Path) -> Iterable[Row]:
     content = read_utf8(path)
     if content.lstrip(SPACES).startswith("["):
-        return _json_elements(path, content)
+        return json_elements(path, content)
     try:
         value = json.loads(content)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and content.lstrip().startswith("{"):
-            return _json_lines(path)  # as pandas and `datasets` write them, under this name too
+            return json_lines(path)  # as pandas and `datasets` write them, under this name too
         raise ValueError(f"{path}:{error.lineno}: invalid JSON ({error.msg}); fix it") from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(f"{path}, row 1", error) from None
     raise ValueError(f"{path} holds a JSON {type(value).__name__}, expected a list of objects")
 
 
-def _json_elements(path: Path, content: str) -> Iterator[Row]:
+def json_elements(path: Path, content: str) -> Iterator[Row]:
     """The elements of a JSON list, one after the other."""
     reader, number = json.JSONDecoder(), 0
     place = _behind_space(content, content.index("[") + 1)
@@ -186,7 +186,8 @@ def _misplaced(path: Path, content: str, place: int, fault: str) -> ValueError:
     return ValueError(f"{path}:{line}: invalid JSON ({fault}); fix it")
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def json_lines(path: Path) -> Iterator[Row]:
+    """The rows of a table with one in each line."""
     for number, line in enumerate(lines(path), start=1):
         if line.strip():
             yield _json_line(f"{path}:{number}", line)
@@ -256,8 +257,9 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
         table = read(utf8_file(path), convert_options=as_text)
         for batch in table:
-            for values in batch.to_pylist():
-                yield Row(f"{path}, row {next(numbers)}", values)
+            for first in range(0, batch.num_rows, untrusted.BATCH_ROWS):
+                for values in batch.slice(first, untrusted.BATCH_ROWS).to_pylist():
+                    yield Row(f"{path}, row {next(numbers)}", values)
     except pa.ArrowInvalid as error:
         reason = " ".join(f"{error}".split())
         raise ValueError(f"{path} is no table of values ({reason:.200}); fix it") from None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.data.first_rows import first_row
 from pipeline.data.foreign_files import read_utf8
 from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ColumnMap, TextSplit
@@ -41,8 +42,9 @@ def check_beginning(
 ) -> None:
     """Raises ValueError for files that `read` refuses by their kinds or by the first row."""
     first, *_ = _paths(files, text)
-    if first.suffix not in TEXTS:
-        map_columns([next(iter(read_rows(first)))], columns)
+    row = first_row(first) if first.suffix not in TEXTS else None
+    if row is not None:
+        map_columns([row], columns)
 
 
 def _paths(files: Sequence[str], text: TextSplit | None) -> list[Path]:

@@ -16,7 +16,7 @@ from pipeline.settings.experiment import Experiment
 from workflow.config import template_checks
 from workflow.config.config_file import exists
 
-LARGEST_LIST = 2**26  # bytes of a JSON file that is read whole to look at its rows
+LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
 
 
 def faults(experiment: Experiment) -> Iterator[str]:

@@ -6,15 +6,14 @@ Rows behind the first are looked at by the job that reads them all.
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from pyarrow import ArrowException
 from pydantic import ValidationError
 
-from pipeline.data.foreign_files import COMPRESSED, TABLES, kind, matching
+from pipeline.data.first_rows import first_row
+from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
 from pipeline.data.plain_texts import read_plain_texts
-from pipeline.data.rows import Row, read_rows
 from pipeline.data.rows_to_examples import to_example
 from pipeline.settings.data import ChatTemplate, Columns, Docstrings, Files, Hub, named_sources
 from pipeline.settings.evaluation import LocalFiles
@@ -24,7 +23,6 @@ from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed
 from pipeline.tasks.item_rows import to_item
 from pipeline.tasks.task_folder import OwnTasks
 from workflow.config.config_file import exists
-from workflow.config.data_checks import LARGEST_LIST
 
 ENDS = (*TABLES, *COMPRESSED)  # of a split's name that is a file's
 
@@ -50,7 +48,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
 
 def _example_faults(source: Files | Hub, place: str, *, are_chats: bool) -> Iterator[str]:
     def check(path: Path) -> None:
-        for row in _first_row(path):
+        if row := first_row(path):
             to_example(row, source.columns, path.stem, source.empty_responses, are_chats=are_chats)
 
     def check_text(path: Path) -> None:
@@ -89,7 +87,7 @@ def _item_fault(
             return None  # `evaluation_checks` reports it
 
     def check(path: Path) -> None:
-        for row in _first_row(path):
+        if row := first_row(path):
             to_item(row, task.base, columns, definition.scored_by, are_chats=are_chats)
 
     paths = source.paths if definition.first is None else source.paths[:1]
@@ -112,23 +110,12 @@ def _document_fault(
     return _fault(
         partial(local_documents.check_beginning, files, columns, definition.text)
         for files in source.by_split.values()
-        if not _is_long(Path(files[0]))
     )
 
 
 def _is_readable(file: str) -> bool:
     """Whether `evaluation_checks` finds nothing wrong with a file's name."""
     return exists(file) and (Path(file).is_dir() or Path(file).suffix in local_documents.SUFFIXES)
-
-
-def _first_row(path: Path) -> Iterator[Row]:
-    """The first row of a table; none of a list that is too long to be read for it."""
-    if not _is_long(path):
-        yield from islice(read_rows(path), 1)
-
-
-def _is_long(path: Path) -> bool:
-    return kind(path) == ".json" and path.stat().st_size > LARGEST_LIST
 
 
 def _fault(checks: Iterable[Callable[[], object]]) -> str | None:
