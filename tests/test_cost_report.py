@@ -30,6 +30,7 @@ from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_
 from pipeline.reporting.costs.quality_vs_cost import (
     FLOPS,
     SECONDS,
+    Unit,
     cost_comparisons,
 )
 from pipeline.reporting.costs.tables import cost_table, shared_cost_table
@@ -261,6 +262,20 @@ def test_equal_cost_tables_tell_who_is_ahead_at_each_budget(data: CostData) -> N
         ends = sorted(comparison.final_costs())
         assert budgets[1].value == pytest.approx(ends[0])
         assert budgets[-1].value == pytest.approx(ends[-1])
+
+
+@pytest.mark.parametrize("unit", [SECONDS, FLOPS])
+def test_at_the_last_budget_every_seed_of_every_method_has_finished(
+    data: CostData, unit: Unit
+) -> None:
+    of_cost, of_steps = equal_cost_table(data, unit), equal_steps_table(data)
+    assert of_cost is not None
+    assert of_steps is not None
+    cell, numbers = ["teacher", "student", "method"], ["value", "sd"]
+    ends = of_cost.data.query("when == 'All finished'").set_index(cell)[numbers]
+    steps = of_steps.data.query("when == '100 % of the steps'").set_index(cell)[numbers]
+    assert len(ends) == len(ACCOUNTS) * len(steps)
+    assert (ends == steps.reindex(ends.index)).all(axis=None)
 
 
 def test_equal_steps_compare_at_shares_of_the_training(data: CostData) -> None:

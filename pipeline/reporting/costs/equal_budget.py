@@ -58,8 +58,8 @@ def equal_cost_table(data: CostData, unit: Unit) -> Table | None:
     ]
     headings = [Heading(count, "finished") for count in FINISHED]
     caption = (
-        f"{CAPTION} Budgets: the {unit.title} by which the cheapest training, shares of them, and "
-        "all are finished; the table of costs explains the accounting."
+        f"{CAPTION} Budgets: the {unit.title} by which the cheapest method, shares of them, and "
+        "all are finished, each with its slowest seed; the table of costs explains the accounting."
     )
     return _table(f"equal_{unit.name}", caption, headings, comparisons, data)
 
