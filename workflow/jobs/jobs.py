@@ -85,7 +85,10 @@ class Jobs:
 
     def _artifact(self, id: str) -> Artifact:
         if id not in self.grid.by_id:
-            raise ValueError(f"{id} isn't an artifact of experiment {self.experiment}")
+            raise ValueError(
+                f"{id} isn't an artifact of experiment {self.experiment}: where it was one, the "
+                "configuration or a file that it names was edited since; start the run again"
+            )
         return self.grid.by_id[id]
 
     def _read(self, artifact: Artifact) -> dict[str, list[str]]:
