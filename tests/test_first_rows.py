@@ -77,6 +77,30 @@ def test_every_table_of_examples_is_looked_at_and_named_by_its_key(
     assert line.endswith("in data.examples.sources.two.columns (input and source may be null)")
 
 
+def test_plain_text_without_any_text_and_a_split_without_a_file_are_refused(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    blank, good = tmp_path / "blank.txt", jsonl(tmp_path / "a.jsonl", rows(40))
+    blank.write_text("\n \n")
+    line = refusal(tiny, ("data.examples", of_file(good, plain_text=str(blank))))
+    assert line.startswith(f"data.examples.plain_text = {str(blank)!r}: no text is in it; name")
+    of_hub = {"source": "hub", "name": str(tmp_path), "train": "a.jsonl", "test": "b.jsonl"}
+    line = refusal(tiny, ("data.examples", of_hub))
+    assert line.startswith("data.examples.test = 'b.jsonl': there is no such file (a relative path")
+    assert line.endswith(f"starts at {tmp_path})")
+
+
+def test_rows_to_hold_out_are_counted_in_all_files_of_a_folder(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    for number in range(2):
+        jsonl(tmp_path / f"{number}.jsonl", rows(20, 20 * number))
+    examples = of_file(str(tmp_path), test=38)
+    line = refusal(tiny, ("data.examples", examples))
+    assert line.startswith(f"data.examples.train = {str(tmp_path)!r}: it has 40 rows, and holding")
+    assert validate(edited(tiny, {"data.examples": examples | {"test": 37}}))
+
+
 def test_a_column_of_a_conversation_that_is_missing_is_asked_for_by_its_key(
     tiny: dict[str, Any], tmp_path: Path
 ):

@@ -1,5 +1,6 @@
 """Checks of an experiment's own data: files that are missing, and rows that are too few."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -9,13 +10,15 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from pipeline.data import docstrings
-from pipeline.data.foreign_files import matching
+from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
 from pipeline.data.splits import held_out_count
-from pipeline.settings.data import ChatTemplate, Docstrings, Files, named_sources
+from pipeline.settings.data import ChatTemplate, Docstrings, Files, Hub, named_sources
 from pipeline.settings.experiment import Experiment
 from workflow.config import template_checks
 from workflow.config.config_file import exists
 
+TABLE_KEYS = ("train", "validation", "test", "plain_text")
+ENDS = (*TABLES, *COMPRESSED)  # of a split's name that is a file's
 LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
 
 
@@ -35,32 +38,44 @@ def faults(experiment: Experiment) -> Iterator[str]:
                 docstrings.package_versions(source.packages)
             except ValueError as error:
                 yield str(error).replace("data.examples", place)
-        if isinstance(source, Files):
+        else:
             yield from _missing_files(source, place)
+        if isinstance(source, Files):
             yield from _few_rows(source, place)
 
 
-def _missing_files(source: Files, place: str) -> Iterator[str]:
-    for key in ("train", "validation", "test", "plain_text"):
-        file = getattr(source, key)
-        if isinstance(file, str) and not _is_there(file):
+def _missing_files(source: Files | Hub, place: str) -> Iterator[str]:
+    for key in TABLE_KEYS:
+        name = _file_name(source, key)
+        if name is not None and not paths_of(source, key):
             yield (
-                f"{place}.{key} = {file!r}: there is no such file (a relative path starts at "
-                f"{Path.cwd()})"
+                f"{place}.{key} = {getattr(source, key)!r}: there is no such file (a relative path "
+                f"starts at {Path.cwd() if isinstance(source, Files) else source.name})"
             )
 
 
-def _is_there(name: str) -> bool:
-    try:
-        return bool(matching(name))
-    except (OSError, ValueError):
-        return False
+def paths_of(source: Files | Hub, key: str) -> list[Path]:
+    """The files that a key means, as far as they are at hand."""
+    name = _file_name(source, key)
+    with contextlib.suppress(OSError, ValueError):  # of a name that no file could have
+        return matching(name) if name is not None else []
+    return []
+
+
+def _file_name(source: Files | Hub, key: str) -> str | None:
+    """The file, or files, under a key; None for a count, or what is on the hub."""
+    name = getattr(source, key)
+    if not isinstance(name, str) or isinstance(source, Files):
+        return name if isinstance(name, str) else None
+    is_file = name.endswith(ENDS) and exists(source.name, Path.is_dir) and key != "plain_text"
+    return f"{source.name}/{name}" if is_file else None
 
 
 def _few_rows(source: Files, place: str) -> Iterator[str]:
     """More held-out examples than a file has rows; copies within it may make them fewer still."""
-    rows = count_rows(Path(source.train)) if exists(source.train) else None
-    if rows is None:
+    counts_of_files = [count_rows(path) for path in paths_of(source, "train")]
+    rows = sum(count or 0 for count in counts_of_files)
+    if not counts_of_files or None in counts_of_files:
         return
     sizes = {"validation": source.validation, "test": source.test}
     counts = {

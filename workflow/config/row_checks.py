@@ -3,8 +3,7 @@
 Rows behind the first are looked at by the job that reads them all.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from pyarrow import ArrowException
 from pydantic import ValidationError
 
 from pipeline.data.first_rows import first_row
-from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
 from pipeline.data.plain_texts import read_plain_texts
 from pipeline.data.rows_to_examples import to_example
 from pipeline.settings.data import ChatTemplate, Columns, Docstrings, Files, Hub, named_sources
@@ -23,8 +21,7 @@ from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed
 from pipeline.tasks.item_rows import to_item
 from pipeline.tasks.task_folder import OwnTasks
 from workflow.config.config_file import exists
-
-ENDS = (*TABLES, *COMPRESSED)  # of a split's name that is a file's
+from workflow.config.data_checks import TABLE_KEYS, paths_of
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
@@ -51,28 +48,25 @@ def _example_faults(source: Files | Hub, place: str, *, are_chats: bool) -> Iter
         if row := first_row(path):
             to_example(row, source.columns, path.stem, source.empty_responses, are_chats=are_chats)
 
-    def check_text(path: Path) -> None:
-        next(read_plain_texts(path), None)
-
-    checks = dict.fromkeys(("train", "validation", "test"), check)
-    checks |= {"plain_text": check_text} if isinstance(source, Files) else {}
-    for key, check_file in checks.items():
-        if fault := _fault(partial(check_file, path) for path in _paths(source, key)):
+    for key in TABLE_KEYS:
+        paths = paths_of(source, key)
+        is_prose = key == "plain_text"
+        fault = _prose_fault(paths) if is_prose else _fault(partial(check, path) for path in paths)
+        if fault:
             of_mixture = fault.replace("data.examples", place)
             yield f"{place}.{key} = {getattr(source, key)!r}: {of_mixture}"
 
 
-def _paths(source: Files | Hub, key: str) -> list[Path]:
-    """The files that a key means, as far as they are at hand."""
-    name = getattr(source, key)
-    if not isinstance(name, str):
-        return []
-    if isinstance(source, Hub):
-        is_file = name.endswith(ENDS) and exists(source.name, Path.is_dir)
-        return matching(f"{source.name}/{name}") if is_file else []
-    with contextlib.suppress(OSError, ValueError):  # of a name that no file could have
-        return matching(name)
-    return []
+def _prose_fault(paths: Sequence[Path]) -> str | None:
+    """Why files have no plain text, as far as the first text of each tells."""
+    texts: list[str | None] = []
+
+    def read(path: Path) -> None:
+        texts.append(next(read_plain_texts(path), None))
+
+    fault = _fault(partial(read, path) for path in paths)
+    is_blank = len(texts) == len(paths) > 0 and not any(texts)
+    return fault or ("no text is in it; name another, or leave the key out" if is_blank else None)
 
 
 def _item_fault(
