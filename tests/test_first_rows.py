@@ -182,6 +182,12 @@ def test_files_of_a_task_of_lm_eval_are_of_one_task_and_of_its_kind(
     assert validate(edited(config, {"evaluation.data": {"arc_easy": file}}))
     line = refusal(config, ("evaluation.data", {"arc_easy": str(text)}))
     assert line.startswith(f"evaluation.data.arc_easy: {text}: the task doesn't consist of plain t")
+    line = refusal(config, ("evaluation.data", {"arc_easy": {"files": {"trian": [file]}}}))
+    assert line == "evaluation.data.arc_easy: evaluation.data.arc_easy.files lacks the split 'test'"
+    shown = (("evaluation.tasks", ["gsm8k"]), ("evaluation.data", {"gsm8k": file}))
+    assert "gsm8k shows 5 examples of the split 'train': name files for it in" in refusal(
+        tiny, *shown
+    )
     several = (("evaluation.tasks", ["mmlu"]), ("evaluation.data", {"mmlu": file}))
     assert "mmlu is several tasks, which can't share files: name a folder" in refusal(
         tiny, *several

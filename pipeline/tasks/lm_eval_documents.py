@@ -20,10 +20,15 @@ from pipeline.data.rows import strings
 from pipeline.settings.evaluation import HubDataset, LmEvalJob, LocalFiles, TaskFolder
 from pipeline.tasks import hub, lm_eval_tasks, local_documents, measures, task_folder
 from pipeline.tasks.contamination import Contamination, contaminated_texts
-from pipeline.tasks.lm_eval_tasks import Definition, Splits, Supplier, arrow_table
+from pipeline.tasks.lm_eval_splits import (
+    EVALUATION,
+    Definition,
+    check_named,
+    evaluation_split,
+    fewshot_split,
+)
+from pipeline.tasks.lm_eval_tasks import Splits, Supplier, arrow_table
 from pipeline.tasks.own_data import LocalData
-
-EVALUATION = "evaluation"  # stands for the split that a task is evaluated on
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,7 @@ def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocume
     ids: list[str] = []
     texts: list[list[str]] = []
     for name, task in tasks.items():
-        evaluated = documents[name][
-            lm_eval_tasks.evaluation_split(lm_eval_tasks.definition_of(task))
-        ]
+        evaluated = documents[name][evaluation_split(lm_eval_tasks.definition_of(task))]
         ids += [f"{name}[{number}]" for number in range(len(evaluated))]
         texts += [strings(row) for row in evaluated]
     counts = {
@@ -118,22 +121,15 @@ def _from_files(
             f"their data set in {key}"
         )
     definition = manager.task_index[job.lm_eval_task].cfg or {}
-    evaluated = lm_eval_tasks.evaluation_split(definition)
+    check_named(job.task, source.by_split, definition, job.shots)
+    evaluated, examples = evaluation_split(definition), fewshot_split(definition)
     splits: dict[str, Dataset] = {}
     for split, files in source.by_split.items():
         rows = local_documents.read(files, source.columns or job.columns, job.text)
         splits[evaluated if split == EVALUATION else split] = as_dataset(rows, ", ".join(files))
-    if evaluated not in splits:
-        raise ValueError(f"{key}.files lacks the split {evaluated!r}")
 
     shots = definition.get("num_fewshot") if job.shots is None else job.shots
-    examples = lm_eval_tasks.fewshot_split(definition)
     if examples is not None and examples not in splits:
-        if shots:
-            raise ValueError(
-                f"{job.task} shows {shots} examples of the split {examples!r}: name files for it "
-                f"in {key}.files"
-            )
         splits[examples] = splits[evaluated].select([])
     needed = {evaluated, *([examples] if examples else [])}
     needed_splits = {

@@ -68,9 +68,9 @@ def _members(text: bytes) -> set[str]:
     return {word.decode() for word in words} & index().keys()
 
 
-def is_several(name: str) -> bool:
-    """Whether a name is that of a group or of a tag, whose tasks have documents of their own."""
-    return not any(name.encode() in TASK.findall(path.read_bytes()) for path in files(name))
+def task_files(name: str) -> list[Path]:
+    """The files that define a task of that name; none for a group or a tag."""
+    return [path for path in files(name) if name.encode() in TASK.findall(path.read_bytes())]
 
 
 def is_in_python(name: str) -> bool:

@@ -24,6 +24,7 @@ from lm_eval.tasks import TaskManager
 
 from pipeline.artifacts import checksums
 from pipeline.tasks import lm_eval_index, task_folder
+from pipeline.tasks.lm_eval_splits import Definition, evaluation_split, fewshot_split
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
 DATASET = ("dataset_path", "dataset_name")  # in a definition: what the documents stand for
@@ -31,7 +32,6 @@ REPLACES = "replaces"  # in what a task gets from us: what it named before
 DOCUMENTS, SUFFIX = "documents", ".arrow"
 OWN = "task_folder"  # copies of the files of a task of the user's own, beside its documents
 
-Definition = Mapping[str, Any]  # of a task, as its YAML files say
 Splits = Mapping[str, Dataset]  # documents by split
 
 
@@ -200,23 +200,6 @@ def read_splits(*, splits_folder: str, **_: object) -> dict[str, Dataset]:
 def read_documents(path: Path) -> pa.Table:
     """A split that `write_documents` wrote, in memory."""
     return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
-
-
-def evaluation_split(definition: Definition) -> str:
-    """The split that a task is evaluated on. Raises ValueError if it has none."""
-    split = definition.get("test_split") or definition.get("validation_split")
-    if not split:
-        raise ValueError(f"{definition.get('task')} has no split to be evaluated on")
-    return split
-
-
-def fewshot_split(definition: Definition) -> str | None:
-    """The split that lm-eval takes a task's examples from, read even where it takes none."""
-    fewshot = definition.get("fewshot_config") or {}
-    if fewshot.get("samples") is not None and not fewshot.get("split"):
-        return None
-    named = fewshot.get("split") or definition.get("fewshot_split")
-    return named or definition.get("training_split") or definition.get("validation_split")
 
 
 def definition_of(task: ConfigurableTask) -> Definition:

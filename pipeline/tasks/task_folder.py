@@ -214,6 +214,11 @@ def read(root: Path) -> OwnTasks:
     return OwnTasks(root, tuple(definitions), tuple(faults))
 
 
+def values_of(path: Path) -> dict[str, Any]:
+    """What a YAML file says of a task, with all that it includes."""
+    return _merged(path, set())
+
+
 def _files(root: Path) -> list[Path]:
     """The files of a folder, but for hidden ones and compiled Python."""
     return sorted(

@@ -3,7 +3,7 @@
 Rows behind the first are looked at by the job that reads them all.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pipeline.settings.experiment import Experiment
 from pipeline.tasks import lm_eval_index, local_documents, task_folder
 from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed_tasks
 from pipeline.tasks.item_rows import to_item
+from pipeline.tasks.lm_eval_splits import check_named
 from pipeline.tasks.task_folder import OwnTasks
 from workflow.config.config_file import exists
 from workflow.config.data_checks import TABLE_KEYS, paths_of
@@ -95,16 +96,27 @@ def _document_fault(
     if Path(source.paths[0]).is_dir():
         return None
     name, columns = definition.task or task.base, source.columns or definition.columns
-    owner = own if own is not None and own.of_name(name) else lm_eval_index
-    if owner.is_several(name):
+    values = _task_values(name, own)
+    if not values:
         return (
             f"{task.base} is several tasks, which can't share files: name a folder laid out like "
             "their data set"
         )
-    return _fault(
+    of_splits = partial(check_named, task.base, list(source.by_split), values, definition.shots)
+    of_rows = [
         partial(local_documents.check_beginning, files, columns, definition.text)
         for files in source.by_split.values()
-    )
+    ]
+    return _fault([of_splits, *of_rows])
+
+
+def _task_values(name: str, own: OwnTasks | None) -> Mapping[str, object]:
+    """What the YAML files of a task say; empty for a group or a tag."""
+    definitions = own.of_name(name) if own is not None else []
+    if own is not None and definitions:
+        return {} if own.is_several(name) else definitions[0].values
+    files = lm_eval_index.task_files(name)
+    return task_folder.values_of(files[0]) if files else {}
 
 
 def _is_readable(file: str) -> bool:
