@@ -10,7 +10,7 @@ import pytest
 from report_tables import markdown_rows, numbers, read_csv
 from reports import Made
 
-from pipeline.reporting.analysis.texts import duration
+from pipeline.reporting.analysis.texts import amount, duration
 from pipeline.reporting.costs.attribution import IN_FULL, OWN
 from pipeline.reporting.render.table import MISSING
 
@@ -243,3 +243,11 @@ def test_every_row_of_an_equal_budget_file_is_of_a_method(made: Made, name: str)
         leading = zip(row[4:], whens, strict=True)
         expected = [(label, when) for label, when in leading if label != "—"]
         assert {(leader.label, leader.when) for leader in lowest.itertuples()} == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (1_500, "1.5k"), (999_499, "999k"), (999_600, "1M"), (2e12, "2T")],
+)
+def test_an_amount_has_three_digits_and_no_exponent(number: float, text: str) -> None:
+    assert amount(number) == text

@@ -7,9 +7,10 @@ ALL_DIGITS = 17  # that a number may have
 
 def amount(number: float) -> str:
     """A count with at most three digits: 512, 1.5k, 124M."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
+    rounded = float(f"{number:.3g}")  # 999,600 is 1M
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if rounded >= size:
+            return f"{rounded / size:.3g}{letter}"
     return f"{number:.0f}"
 
 
