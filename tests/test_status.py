@@ -226,7 +226,7 @@ def test_a_job_that_was_stopped_is_interrupted_and_one_that_raised_has_failed(
 ):
     folder = Folder(tmp_path, tiny)
     grid = Grid(validate(tiny))
-    folder.log(grid.data(), "step 3\nstopped by signal 15; rerun to resume\n")
+    folder.log(grid.data(), "step 3\nstopped by signal 15; rerun to resume\nSystemExit: 75\n")
     folder.log(grid.tokenizer(), "ValueError: no text\n")
     jobs = {job["id"]: job["status"] for job in json.loads(folder.ask("--json").stdout)["jobs"]}
     assert jobs[grid.data().id] == "interrupted"

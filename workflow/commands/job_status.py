@@ -160,7 +160,9 @@ def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
 
 def _stopped(steps: LoggedSteps | None) -> str:
     """How far a job was when it was stopped, whatever that has left in its log."""
-    return f"stopped after step {steps.last} of {steps.steps}" if steps else "stopped"
+    if steps is None or not steps.last:
+        return "stopped"
+    return f"stopped after step {steps.last} of {steps.steps}"
 
 
 def _status(
@@ -173,8 +175,9 @@ def _status(
     if logged is None or not _is_unsuccessful(stage, id, output, logged, clock.since):
         return JobStatus.LEFT
     # a Snakemake that was killed leaves its note that the job has begun
-    log = RESULTS / "logs" / stage / f"{id}.log"
-    is_interrupted = begun is not None or last_line(log).startswith(STOPPED)
+    lines = last_lines(RESULTS / "logs" / stage / f"{id}.log")
+    # a library may have said more on the way out
+    is_interrupted = begun is not None or any(line.startswith(STOPPED) for line in lines)
     return JobStatus.INTERRUPTED if is_interrupted else JobStatus.FAILED
 
 
@@ -190,11 +193,16 @@ def _is_unsuccessful(stage: str, id: str, output: str, logged: float, since: flo
 
 def last_line(log: Path) -> str:
     """The last line of a log; of a progress bar, its last state."""
+    return next(iter(last_lines(log)), "")
+
+
+def last_lines(log: Path) -> list[str]:
+    """The lines at the end of a log that are not empty, the last one first."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
         text = file.read().decode(errors="replace")
     lines = [inert(line.strip()) for line in text.replace("\r", "\n").splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+    return [line for line in reversed(lines) if line]
 
 
 def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob], slots: int) -> tuple[int, float]:
