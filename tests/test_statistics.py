@@ -168,6 +168,10 @@ def test_an_effect_is_in_standard_deviations_of_the_items_differences() -> None:
     sums = difference_products(influence_products(influences), ONE, OTHER)
     effect = effect_sizes(scores[0] - scores[1], sums)[0]
     assert effect == pytest.approx(difference.mean() / difference.std(ddof=1))
+    apart = np.stack([np.full_like(values[0], 0.3), np.full_like(values[0], 0.1)])
+    scores, influences = equally_weighted(apart)
+    sums = difference_products(influence_products(influences), ONE, OTHER)
+    assert np.isnan(effect_sizes(scores[0] - scores[1], sums)[0])  # they don't scatter at all
 
 
 @pytest.mark.parametrize("items", [6, 12])

@@ -95,7 +95,11 @@ def seed_luck(products: InfluenceProducts) -> np.ndarray:
 
 
 def effect_sizes(differences: np.ndarray, products: InfluenceProducts) -> np.ndarray:
-    """Differences in standard deviations of the items' differences (d_z); NaN where that is 0."""
+    """Differences in standard deviations of the items' differences (d_z); NaN where that is 0.
+
+    Where all items differ by as much, rounding alone makes them scatter.
+    """
     deviations = np.sqrt(sampling_variance(products) * products.items)
     effects = np.full_like(differences, np.nan)
-    return np.divide(differences, deviations, out=effects, where=deviations > 0)
+    scatters = deviations > ROUNDING * np.abs(differences)
+    return np.divide(differences, deviations, out=effects, where=scatters)
