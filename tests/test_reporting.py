@@ -229,6 +229,7 @@ def test_means_over_tokens_are_not_held_against_a_teacher_of_another_vocabulary(
         "large": False,
         "middle": True,
     }
+    assert {*nll["middle"]["start"]} == {pair.student for pair in results.pairs}
     caption = main_table(compared(results)).caption
     assert "NLL and Calibration error of large: over the tokens of another vocabulary" in caption
     paper = next(paper_tables(compared(results), {}))

@@ -38,6 +38,8 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
         for row in results.means_by_row(results.methods[pair], measure)
     ]
     marks = reference_marks(results, rows)
+    styles = numbered_styles(students.values()) if several else styles_of(results)
+    colours = {student: styles[title].colour for student, title in students.items() if several}
     kinds = {kind for of_panel in marks.values() for kind in of_panel}
     return interval_plot(
         "scores_by_method",
@@ -47,9 +49,9 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
         "that exceeds the axis. On the upper edge: "
         "the teacher and the student's start, where they are within the axis.",
         estimates,
-        numbered_styles(students.values()) if several else styles_of(results),
+        styles,
         _by_rank(results),
-        decorate=lambda panel: _mark_references(panel, marks),
+        decorate=lambda panel: _mark_references(panel, marks, colours),
         legend=[
             Line2D(
                 [], [], label=kind, linestyle="none", marker="v", color=INK, markerfacecolor=face
@@ -80,33 +82,34 @@ def _by_rank(results: Results) -> list[str]:
     return by_mean(ranks)
 
 
-Marks = Mapping[tuple[str, Measure], Mapping[str, Sequence[float]]]
+Marks = Mapping[tuple[str, Measure], Mapping[str, Mapping[str, float]]]
 
 
 def reference_marks(results: Results, rows: Mapping[Pair, str]) -> Marks:
-    """The scores of teacher and start by kind, for each panel."""
-    marks: dict[tuple[str, Measure], dict[str, list[float]]] = {}
+    """The scores of teacher and start by kind, then by student, for each panel."""
+    marks: dict[tuple[str, Measure], dict[str, dict[str, float]]] = {}
     for pair, title in rows.items():
         for measure in results.ranked_measures:
             for row, mean in results.means_by_row(results.references[pair], measure).items():
                 is_held = row.kind != "teacher" or results.is_held_against_teacher(pair, measure)
                 if row.kind in REFERENCES and is_held:
                     of_panel = marks.setdefault((title, measure), {})
-                    of_panel.setdefault(row.kind, []).append(mean.value)
+                    of_panel.setdefault(row.kind, {})[pair.student] = mean.value
     return marks
 
 
-def _mark_references(panel: Panel[str, Measure], marks: Marks) -> None:
+def _mark_references(panel: Panel[str, Measure], marks: Marks, colours: Mapping[str, str]) -> None:
+    """Marks teacher and start on the upper edge, a start in the colour of its student if known."""
     axes, (low, high) = panel.axes, panel.axes.get_xlim()
     for kind, values in marks.get((panel.row, panel.column), {}).items():
-        for value in values:
+        for student, value in values.items():
             if low <= value <= high:
                 axes.plot(
                     value,
                     1.0,
                     marker="v",
                     markersize=5,
-                    color=INK,
+                    color=colours.get(student, INK) if kind == "start" else INK,
                     markerfacecolor=REFERENCES[kind],
                     transform=axes.get_xaxis_transform(),
                     clip_on=False,
