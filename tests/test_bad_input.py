@@ -260,7 +260,11 @@ def test_too_few_rows_to_hold_out_are_refused_with_their_number(tiny: dict[str, 
         ),
         (
             {"evaluation.tasks": ["dolly"], "evaluation.few_shot": 5, "data.train_limit": 4},
-            "evaluation.few_shot = 5: data.train_limit = 4 leaves fewer training examples",
+            "evaluation.few_shot = 5: data.train_limit leaves 4 training examples at most",
+        ),
+        (
+            {"evaluation.tasks": ["dolly"], "evaluation.few_shot": 127},
+            "evaluation.few_shot = 127: data.examples has 126 training examples at most; lower it",
         ),
         ({"teacher_cache.splits": ["train"]}, "teacher_cache.splits = ['train']: test is read by"),
         ({"teacher_cache.splits": ["test"]}, "teacher_cache.splits = ['test']: train is read by"),

@@ -167,8 +167,12 @@ def test_what_fits_is_no_fault(short_student: dict[str, Any]):
             },
             "evaluation.prompt_tokens (90) + evaluation.max_new_tokens (16) ask for 106",
         ),
+        (
+            {"evaluation.tasks": ["heldout", "dolly"], "evaluation.max_new_tokens": 97},
+            "evaluation.max_new_tokens (97) ask for 97",
+        ),
     ],
-    ids=["tokens", "student text", "teacher text", "responses", "instruction task"],
+    ids=["tokens", "student text", "teacher text", "responses", "instruction task", "any prompt"],
 )
 def test_a_model_too_short_is_named_with_the_keys_that_ask_for_more(
     short_student: dict[str, Any], changes: dict[str, Any], demand: str
@@ -177,7 +181,14 @@ def test_a_model_too_short_is_named_with_the_keys_that_ask_for_more(
     assert line == f"models.narrow: it has 96 positions, and {demand}; lower them"
 
 
-@pytest.mark.parametrize("changes", [{"rollout_tokens": 40}, {"teacher_text.max_new_tokens": 50}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rollout_tokens": 40},
+        {"teacher_text.max_new_tokens": 50},
+        {"evaluation.tasks": ["heldout", "arc_easy"], "evaluation.prompt_tokens": 90},
+    ],
+)
 def test_what_no_method_of_the_experiment_writes_needs_no_room(
     short_student: dict[str, Any], changes: dict[str, Any]
 ):

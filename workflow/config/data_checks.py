@@ -12,7 +12,7 @@ from pyarrow import ArrowException
 from pipeline.data import docstrings
 from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
 from pipeline.data.splits import held_out_count
-from pipeline.settings.data import ChatTemplate, Docstrings, Files, Hub, named_sources
+from pipeline.settings.data import ChatTemplate, DataSettings, Docstrings, Files, Hub, named_sources
 from pipeline.settings.experiment import Experiment
 from workflow.config import template_checks
 from workflow.config.config_file import exists
@@ -73,16 +73,10 @@ def _file_name(source: Files | Hub, key: str) -> str | None:
 
 def _few_rows(source: Files, place: str) -> Iterator[str]:
     """More held-out examples than a file has rows; copies within it may make them fewer still."""
-    counts_of_files = [count_rows(path) for path in paths_of(source, "train")]
-    rows = sum(count or 0 for count in counts_of_files)
-    if not counts_of_files or None in counts_of_files:
+    rows = _count_train(source)
+    if rows is None:
         return
-    sizes = {"validation": source.validation, "test": source.test}
-    counts = {
-        split: held_out_count(size, rows)
-        for split, size in sizes.items()
-        if not isinstance(size, str)
-    }
+    counts = _held_out(source, rows)
     if sum(counts.values()) >= rows:
         held_out = " and ".join(f"{count} for {split}" for split, count in counts.items())
         yield (
@@ -90,6 +84,34 @@ def _few_rows(source: Files, place: str) -> Iterator[str]:
             f"{held_out} leaves none to train on; lower these, give them files of their own, or "
             "leave them out (5 % and 10 %)"
         )
+
+
+def _count_train(source: Files) -> int | None:
+    """The rows of all files that are trained on, as of `count_rows`."""
+    counts = [count_rows(path) for path in paths_of(source, "train")]
+    known = [count for count in counts if count is not None]
+    return sum(known) if counts and len(known) == len(counts) else None
+
+
+def _held_out(source: Files, rows: int) -> dict[str, int]:
+    """The examples of the splits that are held out from so many rows."""
+    sizes = {"validation": source.validation, "test": source.test}
+    return {
+        split: held_out_count(size, rows)
+        for split, size in sizes.items()
+        if not isinstance(size, str)
+    }
+
+
+def most_training_examples(data: DataSettings) -> int | None:
+    """The training examples that there are at most; None if that isn't known."""
+    total = 0
+    for source in named_sources(data.examples).values():
+        rows = _count_train(source) if isinstance(source, Files) else None
+        if not isinstance(source, Files) or rows is None:
+            return data.train_limit
+        total += max(0, rows - sum(_held_out(source, rows).values()))
+    return min(total, data.train_limit or total)
 
 
 @cache

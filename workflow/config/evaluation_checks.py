@@ -22,6 +22,7 @@ from pipeline.tasks.definitions import (
 from pipeline.tasks.task_folder import OwnTasks
 from workflow.config import own_task_checks
 from workflow.config.config_file import exists
+from workflow.config.data_checks import most_training_examples
 from workflow.config.name_checks import ROW_KINDS
 from workflow.config.wording import did_you_mean, repeated
 
@@ -50,11 +51,10 @@ def _length_faults(experiment: Experiment) -> Iterator[str]:
 def _few_examples_faults(experiment: Experiment) -> Iterator[str]:
     """More examples before a question than the training split can have."""
     asked, limit = experiment.evaluation.few_shot, experiment.data.train_limit
-    if limit is not None and asked > limit:
-        yield (
-            f"evaluation.few_shot = {asked}: data.train_limit = {limit} leaves fewer training "
-            "examples; lower it"
-        )
+    most = most_training_examples(experiment.data)
+    if most is not None and asked > most:
+        key = "data.train_limit leaves" if most == limit else "data.examples has"
+        yield f"evaluation.few_shot = {asked}: {key} {most} training examples at most; lower it"
 
 
 def task_faults(settings: Evaluation) -> list[str]:

@@ -20,9 +20,9 @@ from pipeline.models.foreign_files import (
     tokenizer_faults,
 )
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
-from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
+from pipeline.tasks.definitions import InstructionTask, listed_tasks
 from workflow.config import template_checks
 from workflow.config.config_file import exists
 from workflow.config.saved_models import (
@@ -213,8 +213,10 @@ def _text_lengths(experiment: Experiment, methods: Sequence[Method]) -> Iterator
     new = {"evaluation.max_new_tokens": evaluation.max_new_tokens}
     if {"responses", "exposure"} & set(evaluation.tasks):
         yield prompt | new
-    if evaluation.prompt_tokens and set(evaluation.tasks) - set(TEST_SPLIT_TASKS):
-        yield {"evaluation.prompt_tokens": evaluation.prompt_tokens} | new
+    tasks = (task.definition for task in listed_tasks(evaluation.tasks))
+    if any(isinstance(task, InstructionTask) for task in tasks):
+        longest = evaluation.prompt_tokens
+        yield ({"evaluation.prompt_tokens": longest} if longest else {}) | new
 
 
 def _max_positions(experiment: Experiment, name: str) -> int | None:
