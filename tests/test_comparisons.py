@@ -106,7 +106,10 @@ def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near()
     assert not any("one training seed in common" in limit for limit in limits_of_seeds(comparisons))
     same = {cell: value for cell, value in values.items() if cell.method == "jsd"}
     again = {replace(cell, method="twin"): scores for cell, scores in same.items()}
-    (finding,) = compared(made({**same, **again}))[1].findings
+    _, of_equals = compared(made({**same, **again}))
+    (equal,) = only(of_equals).values()
+    assert (equal.interval.low, equal.interval.high) == (0.0, 0.0)
+    (finding,) = of_equals.findings
     assert "all are copies of one" in finding.text
 
 

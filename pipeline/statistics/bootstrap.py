@@ -94,7 +94,7 @@ class Estimates:
         halves = np.maximum(of_seeds, of_normal)
         for _ in range(NEWTON_STEPS):  # a convex function's root is approached from below
             halves += (error.tail_probability(halves) - (1 - confidence)) / error.density(halves)
-        return halves
+        return np.where(self.standard_errors > 0, halves, 0.0)
 
     def _error(self, tails: np.ndarray) -> "NormalMixture":
         """Student's t for seeds plus a normal variable for items: normal, given the t's χ²."""
