@@ -223,6 +223,8 @@ def test_a_p_value_beyond_the_draws_is_a_bound_that_no_exact_one_exceeds() -> No
     units = np.stack([np.full(30, 1.0), np.zeros(30)])
     p_value = sign_flip_p_values(units, ONE, OTHER)[0]
     assert smallest_p_value(30) <= p_value <= 1e-6  # exactly 2 / 2^30; z is the square root of 30
+    thousands = np.stack([np.full(2000, 1.0), np.zeros(2000)])
+    assert 0 < sign_flip_p_values(thousands, ONE, OTHER)[0] < 1e-300
     assert smallest_p_value(2) == 0.5
     assert smallest_p_value(5) == 0.0625
 

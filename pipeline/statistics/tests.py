@@ -74,7 +74,8 @@ def _flips(count: int) -> Iterator[np.ndarray]:
 def _tail_bound(observed: np.ndarray, deviations: np.ndarray) -> np.ndarray:
     """An upper bound on the p-value over all flips, however the units are spread."""
     z = np.divide(observed, deviations, out=np.zeros_like(observed), where=deviations > 0)
-    return np.minimum(1.0, 2 * TAIL_FACTOR * special.ndtr(-z))
+    # far out the tail is zero in double precision, which bounds nothing
+    return np.clip(2 * TAIL_FACTOR * special.ndtr(-z), np.finfo(np.float64).tiny, 1.0)
 
 
 def smallest_p_value(units: int) -> float:
