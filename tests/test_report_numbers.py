@@ -10,7 +10,7 @@ import pytest
 from report_tables import markdown_rows, numbers, read_csv
 from reports import Made
 
-from pipeline.reporting.analysis.texts import amount, duration
+from pipeline.reporting.analysis.texts import amount, duration, nats
 from pipeline.reporting.costs.attribution import IN_FULL, OWN
 from pipeline.reporting.render.table import MISSING
 
@@ -251,3 +251,10 @@ def test_every_row_of_an_equal_budget_file_is_of_a_method(made: Made, name: str)
 )
 def test_an_amount_has_three_digits_and_no_exponent(number: float, text: str) -> None:
     assert amount(number) == text
+
+
+def test_no_zero_is_negative(made: Made) -> None:
+    assert nats(-0.0001) == "0.000"
+    tables = [path.read_text() for path in (made.folder / "tables").glob("*.md")]
+    assert len(tables) > 10
+    assert not [text for text in tables if re.search(r" -0(\.0*)? ", text)]

@@ -26,7 +26,7 @@ def operations(flops: float) -> str:
 
 def nats(value: float) -> str:
     """Nats with three decimals."""
-    return f"{value:.3f}"
+    return f"{value:z.3f}"
 
 
 def percent(share: float) -> str:

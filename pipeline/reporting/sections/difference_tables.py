@@ -100,7 +100,7 @@ def differences_table(comparisons: Comparisons) -> Table | None:
         FIRST,
         Column.method(lambda difference: difference.second, "minus"),
         *NUMBERS,
-        Column.number("Effect", lambda each: each.effect_size, "{:.2f}".format, "d of items"),
+        Column.number("Effect", lambda each: each.effect_size, "{:z.2f}".format, "d of items"),
         *P_VALUES,
         Column.number("p", lambda each: each.checkpoint_p_value, p_text, "these checkpoints"),
         Column.text(

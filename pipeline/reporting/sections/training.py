@@ -42,7 +42,7 @@ def tuning_table(
                 search.chosen.mean, f"{{:.3f}} {search.measure.unit}".format
             ),
         ),
-        Column.number("Lead", _lead, "{:.3f}".format),
+        Column.number("Lead", _lead, "{:z.3f}".format),
         Column.text("At the edge", lambda search: ", ".join(search.edges) or "no"),
         Column.number("Trials", lambda search: len(search.trials)),
         Column.number(
