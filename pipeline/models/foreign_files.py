@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from pipeline.data import untrusted
 
-CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken.json")
 DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]  # all but weights
@@ -52,7 +53,7 @@ def folder_faults(folder: Path) -> Iterator[str]:
 
 def description_faults(folder: Path) -> Iterator[str]:
     """Why a model can't be used, as far as the files beside its weights tell."""
-    for name in (CONFIG, TOKENIZER_CONFIG, INDEX):
+    for name, faults_of in READERS.items():
         if (folder / name).is_file():
             try:
                 value = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -60,7 +61,7 @@ def description_faults(folder: Path) -> Iterator[str]:
                 yield f"its {name} is invalid JSON ({error})"
                 continue
             if isinstance(value, dict):
-                yield from READERS[name](value)
+                yield from faults_of(value)
             else:
                 yield f"its {name} holds a JSON {type(value).__name__}, expected an object"
 
@@ -99,6 +100,9 @@ def config_faults(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if config.get("auto_map") and not _is_known(str(config.get("model_type"))):
         yield OWN_CODE.format(key="auto_map", file=CONFIG)
+    for key, kind in (("model_type", str), ("text_config", dict)):
+        if not isinstance(config.get(key), kind | None):
+            yield f"its {CONFIG} has {key} = {config[key]!r:.40}, expected a JSON {kind.__name__}"
     for key in DIMENSIONS:
         value = config.get(key, 1)
         if type(value) is not int or value < 1:
@@ -132,7 +136,12 @@ def _index_faults(index: Mapping[str, Any]) -> Iterator[str]:
             yield f"its {INDEX} names {file!r:.80}, which is no *.safetensors of the same folder"
 
 
-READERS = {CONFIG: config_faults, TOKENIZER_CONFIG: _tokenizer_faults, INDEX: _index_faults}
+READERS = {
+    CONFIG: config_faults,
+    GENERATION_CONFIG: lambda _: (),
+    TOKENIZER_CONFIG: _tokenizer_faults,
+    INDEX: _index_faults,
+}
 
 
 def link_faults(folder: Path) -> Iterator[str]:

@@ -28,6 +28,7 @@ from workflow.config.config_file import exists
 from workflow.config.saved_models import (
     base_of,
     config_of,
+    count_labels,
     folder_of,
     lacks_eos,
     read_json,
@@ -51,7 +52,9 @@ def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     ]:
         yield from faults
         return  # what follows is about the models that these would be
-    yield from _vocabulary_faults(experiment)
+    if of_vocabularies := list(_vocabulary_faults(experiment)):
+        yield from of_vocabularies
+        return
     yield from _cache_faults(experiment)
     yield from _position_faults(experiment, methods)
     yield from _no_eos_faults(experiment)
@@ -128,7 +131,12 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
     first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
     for key, name in _used_models(experiment, are_sharing=True):
         source = vocabulary_source(experiment, name)
-        if digest := _vocabulary_digest(source):
+        try:
+            digest = _vocabulary_digest(source)
+        except ValueError as error:
+            yield f"{key}: model {name}: {error}"
+            continue
+        if digest:
             first_with.setdefault(digest, f"{key} ({folder_of(source)})")
     if len(first_with) > 1:
         models = " and ".join(first_with.values())
@@ -175,13 +183,19 @@ def _used_models(experiment: Experiment, are_sharing: bool = False) -> list[tupl
 
 
 def _vocabulary_digest(source: object) -> str | None:
-    """A digest of the tokens of a saved tokenizer; None if it isn't at hand as JSON."""
+    """A digest of the tokens of a saved tokenizer; None if it isn't at hand as JSON.
+
+    Raises: ValueError for a file that is none of a tokenizer.
+    """
     folder = tokenizer_folder(source)
-    tokenizer = read_json(folder / "tokenizer.json") if folder else {}
-    if not tokenizer:
+    if folder is None or not (file := folder / "tokenizer.json").is_file():
         return None
-    added = [token["content"] for token in tokenizer["added_tokens"]]
-    tokens = [tokenizer["model"]["vocab"], added]
+    try:
+        tokenizer = read_json(file)
+        added = [token["content"] for token in tokenizer["added_tokens"]]
+        tokens = [tokenizer["model"]["vocab"], added]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{file} holds no tokenizer ({error!r:.100}); fetch it again") from None
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()
 
 
@@ -262,9 +276,8 @@ def _reward_model_faults(experiment: Experiment) -> Iterator[str]:
     """Judges that are to give a reward, and whose model gives something else."""
     for name, judge in experiment.evaluation.judges.items():
         source = experiment.models.get(judge.model) if judge.kind == "reward" else None
-        config = config_of(source)
-        labels = len(config["id2label"]) if "id2label" in config else config.get("num_labels", 2)
-        if config and labels != 1:
+        labels = count_labels(source)
+        if labels is not None and labels != 1:
             yield (
                 f"evaluation.judges.{name}.model = {judge.model!r}: it has {labels} labels; a "
                 "reward model has one"

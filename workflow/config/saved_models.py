@@ -63,11 +63,14 @@ def vocabulary_below(source: object, count: int) -> int | None:
     matrix are left out.
     """
     config, folder = config_of(source), tokenizer_folder(source)
-    rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
-    if rows is not None and count <= rows - MOST_PADDING:
+    of_text = config.get("text_config")  # of a model that reads more than text
+    rows = (of_text if isinstance(of_text, dict) else {}).get(
+        "vocab_size", config.get("vocab_size")
+    )
+    if isinstance(rows, int) and count <= rows - MOST_PADDING:
         return None  # whatever its tokenizer: to read a large one takes a second
     sizes = [rows, _most_tokens(folder) if folder else None]
-    return min((size for size in sizes if size is not None and size < count), default=None)
+    return min((size for size in sizes if isinstance(size, int) and size < count), default=None)
 
 
 def _most_tokens(folder: Path) -> int | None:
@@ -108,6 +111,15 @@ def has_no_dropout(source: object) -> bool:
     config = config_of(source)
     is_known = isinstance(source, Shape) or config.get("model_type") in WITHOUT_DROPOUT
     return is_known and not any(value for key, value in config.items() if "drop" in key)
+
+
+def count_labels(source: object) -> int | None:
+    """What a saved classifier tells apart, which is 2 for any other model; None if not at hand."""
+    config = config_of(source)
+    named, number = config.get("id2label"), config.get("num_labels", 2)
+    if isinstance(named, dict):
+        return len(named)
+    return number if config and isinstance(number, int) else None
 
 
 def chat_templates(source: object) -> list[str] | None:
