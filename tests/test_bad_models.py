@@ -214,6 +214,30 @@ def test_a_judge_whose_model_gives_no_reward_is_refused(tiny: dict[str, Any], tm
     assert validate(config)
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\n"  # of a file that was not fetched
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message", "of_job"),
+    [
+        ("tokenizer.json", POINTER, "holds no tokenizer (", "its tokenizer can't be read"),
+        ("tokenizer.json", "[]", "holds no tokenizer (", "its tokenizer can't be read"),
+        ("tokenizer.json", '{"model": {}}', "holds no tokenizer (", "its tokenizer can't be read"),
+        ("generation_config.json", POINTER, "is invalid JSON (", "is invalid JSON"),
+    ],
+)
+def test_a_file_that_was_not_fetched_whole_is_refused_before_any_job(
+    tiny: dict[str, Any], tmp_path: Path, name: str, text: str, message: str, of_job: str
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    (folder / name).write_text(text)
+    source = {"source": "path", "path": str(folder)}
+    changes = {"tokenizer": None, "models.wide": source, "models.narrow": source}
+    assert f"{name} {message}" in refusal(edited(tiny, changes))
+    with pytest.raises(ValueError, match=of_job):
+        from_folder(folder)
+
+
 def test_far_more_rows_than_tokens_are_no_padding():
     assert not [*row_faults(51_200, 50_295)]  # Phi-2
     (fault,) = row_faults(151_936, 50_257)  # Qwen2.5 with GPT-2's

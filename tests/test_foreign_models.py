@@ -19,7 +19,6 @@ from pipeline.settings.models import HubModel, PypiModel
 from pipeline.stages.prepare_model import _extract_gguf, from_folder, from_hub, from_wheel
 from workflow.config.validate import ConfigError, validate
 
-POINTER = "version https://git-lfs.github.com/spec/v1\n"  # of a file that was not fetched
 Change = Callable[[Path, Path], None]  # of a model's folder, with the file that its code would make
 
 
@@ -87,10 +86,6 @@ def no_object(folder: Path, _: Path) -> None:
     (folder / "config.json").write_text("[]")
 
 
-def no_settings(folder: Path, _: Path) -> None:
-    (folder / "generation_config.json").write_text(POINTER)
-
-
 def config(**values: object) -> Change:
     return lambda folder, _: put(folder / "config.json", **values)
 
@@ -135,7 +130,6 @@ CASES: dict[str, tuple[Change, str]] = {
     "a list": (no_object, "config.json holds a JSON list, expected an object"),
     "a kind that is a list": (config(model_type=["llama"]), r"has model_type = \['llama'\], expec"),
     "a part that is text": (config(text_config="llama"), "has text_config = 'llama', expected a"),
-    "settings that are none": (no_settings, r"its generation_config\.json is invalid JSON"),
     "offsets beyond the file": (header(lambda t: t.update(data_offsets=[0, 10**12])), NOT_WHOLE),
     "a shape beyond all memory": (header(lambda t: t.update(shape=[10**9, 10**9])), NOT_WHOLE),
     "a header beyond the file": (header(lambda _: None, length=2**62), NOT_WHOLE),
@@ -164,21 +158,6 @@ def test_a_model_from_a_stranger_is_refused_before_any_job_and_by_its_job(
         from_folder(model)
     assert "\n" not in str(refusal.value)
     assert not canary.exists()
-
-
-@pytest.mark.parametrize("text", [POINTER, "[]", '{"model": {"vocab": {}}}'])
-def test_a_tokenizer_that_was_not_fetched_whole_is_refused_before_any_job(
-    model: Path, tiny: dict[str, Any], text: str
-):
-    file = model / "tokenizer.json"
-    file.write_text(text)
-    source = {"source": "path", "path": str(model)}
-    changes = {"tokenizer": None, "models.wide": source, "models.narrow": source}
-    line = rf"^teachers\.large\.model: model wide: {file} holds no tokenizer \(.*\); fetch it again"
-    with pytest.raises(ConfigError, match=line):
-        validate(edited(tiny, changes))
-    with pytest.raises(ValueError, match="its tokenizer can't be read"):
-        from_folder(model)
 
 
 LATER = {
