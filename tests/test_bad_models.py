@@ -48,6 +48,9 @@ def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(
 def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Path):
     line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
     assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it has no config.json")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
+    assert "it has no config.json; adapter_config.json is of adapters alone, merge them" in line
 
 
 @pytest.mark.parametrize(

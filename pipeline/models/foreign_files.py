@@ -16,6 +16,7 @@ from pipeline.data import untrusted
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+ADAPTERS = "adapter_config.json"  # of what peft saves
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken.json")
 DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]  # all but weights
@@ -45,7 +46,10 @@ def check_folder(folder: Path) -> None:
 def folder_faults(folder: Path) -> Iterator[str]:
     """Why a saved model can't be used, as far as its files tell."""
     if not (folder / CONFIG).is_file():
-        yield f"it has no {CONFIG}; allowed: a folder with a saved model"
+        mend = "allowed: a folder with a saved model"
+        if (folder / ADAPTERS).is_file():
+            mend = f"{ADAPTERS} is of adapters alone, merge them into their model and save that"
+        yield f"it has no {CONFIG}; {mend}"
         return
     faults = [*link_faults(folder), *description_faults(folder)]
     yield from faults or _weight_faults(folder)
@@ -217,4 +221,5 @@ def tensor_shapes(file: Path) -> list[list[int]]:
             names = tensors.keys()
             return [tensors.get_slice(name).get_shape() for name in names]
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file.name} is not a whole safetensors file ({error})") from None
+        fault = f"{file.name} is not a whole safetensors file ({error})"
+        raise ValueError(f"{fault}; fetch it again") from None
