@@ -46,10 +46,10 @@ def check_folder(folder: Path) -> None:
 def folder_faults(folder: Path) -> Iterator[str]:
     """Why a saved model can't be used, as far as its files tell."""
     if not (folder / CONFIG).is_file():
-        mend = "allowed: a folder with a saved model"
+        way_out = "allowed: a folder with a saved model"
         if (folder / ADAPTERS).is_file():
-            mend = f"{ADAPTERS} is of adapters alone, merge them into their model and save that"
-        yield f"it has no {CONFIG}; {mend}"
+            way_out = f"{ADAPTERS} is of adapters alone, merge them into their model and save that"
+        yield f"it has no {CONFIG}; {way_out}"
         return
     faults = [*link_faults(folder), *description_faults(folder)]
     yield from faults or _weight_faults(folder)
