@@ -66,8 +66,8 @@ TERMS = (
     ),
     Term(
         "Top-k agreement",
-        "The share of the k most likely next tokens that teacher and student have in common. "
-        "Rounding and ties keep a teacher's agreement with itself just below 1.",
+        "The share of the k most likely next tokens that teacher and student have in common. A "
+        "teacher's with itself is 1, but for tokens that only rounding tells apart.",
         "top-[0-9]+ agreement",
     ),
     Term(
