@@ -174,6 +174,20 @@ def test_more_cached_tokens_than_a_folders_tokenizer_has_are_refused(
     assert validate(edited(config, {"teacher_cache.k": 3}))
 
 
+def test_a_language_model_within_a_larger_one_is_asked_for_its_dimensions(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
+    config_file = folder / "config.json"
+    config = json.loads(config_file.read_text())
+    inner = {name: config.pop(name) for name in ("vocab_size", "num_hidden_layers")}
+    config_file.write_text(json.dumps(config | {"text_config": inner}))
+    cut = {"source": "layers_of", "model": "wide", "layers": 3}
+    named = {"source": "path", "path": str(folder)}
+    config = edited(tiny, {"tokenizer": None, "models.wide": named, "models.narrow": cut})
+    assert refusal(config) == "models.narrow.layers = 3: wide has only 2 layers"
+
+
 def test_a_folder_that_is_named_as_a_model_of_the_hub_is_refused_like_any(
     tiny: dict[str, Any], tmp_path: Path
 ):

@@ -6,16 +6,14 @@ model of the hub or of a wheel is checked by the first job that has it, before i
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
 from pipeline.models import other_tokenizer
 from pipeline.models.foreign_files import (
     LAYERS,
     family_faults,
-    first,
     folder_faults,
     tokenizer_faults,
 )
@@ -23,25 +21,23 @@ from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
 from pipeline.tasks.definitions import InstructionTask, listed_tasks
-from workflow.config import template_checks
+from workflow.config import eos_checks, template_checks
 from workflow.config.config_file import exists
 from workflow.config.saved_models import (
+    ROWS,
     base_of,
     config_of,
     count_labels,
+    dimension,
     folder_of,
-    lacks_eos,
     read_json,
     tokenizer_folder,
+    used_models,
     vocabulary_below,
     vocabulary_source,
 )
 
 PROMPT_KEY = "tokens.prompt_tokens"
-NO_EOS = (
-    "its tokenizer has no EOS token, so that a student could not learn to stop; name one as "
-    "eos_token in tokenizer_config.json"
-)
 
 
 def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
@@ -57,8 +53,7 @@ def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
         return
     yield from _cache_faults(experiment)
     yield from _position_faults(experiment, methods)
-    yield from _no_eos_faults(experiment)
-    yield from _eos_faults(experiment)
+    yield from eos_checks.faults(experiment)
     yield from template_checks.tokenizer_faults(experiment)
     yield from _reward_model_faults(experiment)
 
@@ -94,7 +89,7 @@ def _layer_faults(experiment: Experiment) -> Iterator[str]:
         if isinstance(base, LayersOf):
             yield f"models.{name}.model: {model.model} is itself cut from another"
             continue
-        layers = base.layers if isinstance(base, Shape) else first(config_of(base), LAYERS)
+        layers = base.layers if isinstance(base, Shape) else dimension(base, LAYERS)
         if layers is not None and model.layers > layers:
             yield f"models.{name}.layers = {model.layers}: {model.model} has only {layers} layers"
 
@@ -118,7 +113,7 @@ def _other_tokenizer_faults(experiment: Experiment) -> Iterator[str]:
     for name, model in experiment.models.items():
         if isinstance(model, HubModel | PathModel) and model.tokenizer:
             folder, key = Path(model.tokenizer.name), f"models.{name}.tokenizer"
-            faults = other_tokenizer.folder_faults(folder, config_of(model).get("vocab_size"))
+            faults = other_tokenizer.folder_faults(folder, dimension(model, ROWS))
             for fault in faults if folder.is_dir() else ():
                 yield f"{key} = {model.tokenizer.name!r}: {fault}"
 
@@ -129,7 +124,7 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
         yield from _trained_vocabulary_faults(experiment, experiment.tokenizer.vocabulary_size)
         return
     first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
-    for key, name in _used_models(experiment, are_sharing=True):
+    for key, name in used_models(experiment, are_sharing=True):
         source = vocabulary_source(experiment, name)
         try:
             digest = _vocabulary_digest(source)
@@ -147,7 +142,7 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
 
 
 def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[str]:
-    for key, name in _used_models(experiment, are_sharing=True):
+    for key, name in used_models(experiment, are_sharing=True):
         if not isinstance(vocabulary_source(experiment, name), Shape):
             yield (
                 f"{key}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
@@ -167,19 +162,6 @@ def _cache_faults(experiment: Experiment) -> Iterator[str]:
         size = vocabulary_below(vocabulary_source(experiment, name), cache.k)
         if size is not None:
             yield f"teacher_cache.k = {cache.k}: the vocabulary of model {name} is only {size}"
-
-
-def _used_models(experiment: Experiment, are_sharing: bool = False) -> list[tuple[str, str]]:
-    """The key and name of each model that is a teacher or student, or shares their vocabulary."""
-    teachers = [
-        (f"teachers.{role}.model", teacher.model)
-        for role, teacher in experiment.local_teachers.items()
-        if teacher.tokenizer is None or not are_sharing
-    ]
-    students = [
-        (f"students.{role}.model", student.model) for role, student in experiment.students.items()
-    ]
-    return teachers + students
 
 
 def _vocabulary_digest(source: object) -> str | None:
@@ -205,7 +187,7 @@ def _position_faults(experiment: Experiment, methods: Sequence[Method]) -> Itera
     total = sum(longest.values())
     keys = " + ".join(f"{key} ({tokens})" for key, tokens in longest.items())
     asked = f"{keys} ask for {total}; lower them"
-    for name in dict.fromkeys(name for _, name in _used_models(experiment)):
+    for name in dict.fromkeys(name for _, name in used_models(experiment)):
         positions = _max_positions(experiment, name)
         if positions is not None and total > positions:
             yield f"models.{name}: it has {positions} positions, and {asked}"
@@ -243,35 +225,6 @@ def _max_positions(experiment: Experiment, name: str) -> int | None:
     return max_positions(config) if config else None
 
 
-def _no_eos_faults(experiment: Experiment) -> Iterator[str]:
-    for name in dict.fromkeys(name for _, name in _used_models(experiment)):
-        if lacks_eos(vocabulary_source(experiment, name)):
-            yield f"models.{name}: {NO_EOS}"
-
-
-def _eos_faults(experiment: Experiment) -> Iterator[str]:
-    """Teachers used as they are whose texts end otherwise than the experiment's.
-
-    The texts of an experiment end as the first teacher ends its own. The distributions of another
-    teacher at the end of a text would be about a token that is not there, unless it is trained on
-    these texts.
-    """
-    sharing = [name for name, each in experiment.local_teachers.items() if each.tokenizer is None]
-    untrained = [name for name in sharing[1:] if experiment.teachers[name].training is None]
-    if experiment.tokenizer is not None or not untrained:
-        return
-    text_eos = _eos_ids(experiment, sharing[0])
-    for name in untrained if text_eos else ():
-        eos = _eos_ids(experiment, name)
-        if eos and not same_endings(eos, text_eos):
-            own, shared = (" and ".join(map(str, ids)) for ids in (eos, text_eos))
-            yield (
-                f"teachers.{name}: it ends texts with token {own}, and the first teacher, "
-                f"{sharing[0]}, with {shared}, as the experiment's texts do; give {name} "
-                "`training`, put it first, or give it an experiment of its own"
-            )
-
-
 def _reward_model_faults(experiment: Experiment) -> Iterator[str]:
     """Judges that are to give a reward, and whose model gives something else."""
     for name, judge in experiment.evaluation.judges.items():
@@ -282,19 +235,3 @@ def _reward_model_faults(experiment: Experiment) -> Iterator[str]:
                 f"evaluation.judges.{name}.model = {judge.model!r}: it has {labels} labels; a "
                 "reward model has one"
             )
-
-
-def _eos_ids(experiment: Experiment, teacher: str) -> list[int]:
-    """The ids that end a teacher's texts, its tokenizer's EOS first; empty if unknown."""
-    model = experiment.models[experiment.teachers[teacher].model]
-    saved, folder = folder_of(model), tokenizer_folder(model)
-    if saved is None or folder is None:
-        return []
-    token = read_json(folder / "tokenizer_config.json").get("eos_token")
-    content = token.get("content") if isinstance(token, Mapping) else token
-    added = read_json(folder / "tokenizer.json").get("added_tokens", [])
-    eos = {token["content"]: token["id"] for token in added}.get(content)
-    if eos is None:
-        return []
-    named = [read_json(saved / file).get("eos_token_id") for file in MODEL_CONFIGS]
-    return list(dict.fromkeys([eos, *(id for ids in named for id in token_ids(ids))]))

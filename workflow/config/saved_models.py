@@ -2,17 +2,18 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from pipeline.models.foreign_files import TOKENIZER_CONFIG
+from pipeline.models.foreign_files import TOKENIZER_CONFIG, first
 from pipeline.models.other_tokenizer import MOST_PADDING
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
 from workflow.config.config_file import exists
 
+ROWS = ("vocab_size",)
 TOKEN_MAP = "special_tokens_map.json"  # beside TOKENIZER_CONFIG, which has the same in newer ones
 TOKEN_KEYS = ("_token", "_tokens", "_tokens_decoder")  # the ends of keys that name tokens
 WITHOUT_DROPOUT = ("llama", "mistral", "qwen2", "qwen3")  # families, unless a model says otherwise
@@ -32,6 +33,19 @@ def vocabulary_source(experiment: Experiment, name: str) -> object:
     if isinstance(source, Shape) and source.tokenizer_of is not None:
         return base_of(experiment, source.tokenizer_of)
     return source
+
+
+def used_models(experiment: Experiment, are_sharing: bool = False) -> list[tuple[str, str]]:
+    """The key and name of each model that is a teacher or student, or shares their vocabulary."""
+    teachers = [
+        (f"teachers.{role}.model", teacher.model)
+        for role, teacher in experiment.local_teachers.items()
+        if teacher.tokenizer is None or not are_sharing
+    ]
+    students = [
+        (f"students.{role}.model", student.model) for role, student in experiment.students.items()
+    ]
+    return teachers + students
 
 
 def folder_of(source: object) -> Path | None:
@@ -56,21 +70,25 @@ def config_of(source: object) -> dict:
     return read_json(folder / "config.json") if folder else {}
 
 
+def dimension(source: object, names: Iterable[str]) -> int | None:
+    """A saved language model's dimension under any of some names; None where no file says it."""
+    config = config_of(source)
+    of_text = config.get("text_config")  # of a model that reads more than text
+    value = first(config | of_text if isinstance(of_text, dict) else config, names)
+    return value if isinstance(value, int) else None
+
+
 def vocabulary_below(source: object, count: int) -> int | None:
     """The number of tokens that a prepared model has at most, if its files tell that it is less.
 
     They are those of its tokenizer that have a row of its embeddings: rows that only pad the
     matrix are left out.
     """
-    config, folder = config_of(source), tokenizer_folder(source)
-    of_text = config.get("text_config")  # of a model that reads more than text
-    rows = (of_text if isinstance(of_text, dict) else {}).get(
-        "vocab_size", config.get("vocab_size")
-    )
-    if isinstance(rows, int) and count <= rows - MOST_PADDING:
+    rows, folder = dimension(source, ROWS), tokenizer_folder(source)
+    if rows is not None and count <= rows - MOST_PADDING:
         return None  # whatever its tokenizer: to read a large one takes a second
     sizes = [rows, _most_tokens(folder) if folder else None]
-    return min((size for size in sizes if isinstance(size, int) and size < count), default=None)
+    return min((size for size in sizes if size is not None and size < count), default=None)
 
 
 def _most_tokens(folder: Path) -> int | None:
