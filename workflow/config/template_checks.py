@@ -31,7 +31,7 @@ def file_faults(template: ChatTemplate) -> Iterator[str]:
 
 
 def _text_faults(template: ChatTemplate, text: str, place: str) -> Iterator[str]:
-    # takes a while to import, and templates in files are rare
+    # a template language that no other experiment needs to be loaded for
     from pipeline.data.chat_template_syntax import GENERATION, syntax_fault
 
     if not text.strip():
@@ -44,11 +44,11 @@ def _text_faults(template: ChatTemplate, text: str, place: str) -> Iterator[str]
 
 def tokenizer_faults(experiment: Experiment) -> Iterator[str]:
     """Tokenizers that write conversations, and have no template for them."""
-    from pipeline.data.chat_template_syntax import GENERATION  # as above
-
     template = experiment.data.template
     if not isinstance(template, ChatTemplate) or template.chat != "tokenizer":
         return
+    from pipeline.data.chat_template_syntax import GENERATION  # as above
+
     for place, model in _tokenizers(experiment).items():
         if model is None:
             yield f"{PLACE} = 'chat': the tokenizer that `{place}` trains has no template; {MEND}"
