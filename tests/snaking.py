@@ -82,6 +82,14 @@ def write_examples(path: Path, count: int = 150) -> Path:
     return path
 
 
+def write_answerless(path: Path) -> Path:
+    """Rows in JSON lines that a job refuses: the first, which is looked at before, has an answer."""
+    first, *others = ({"instruction": f"Where is owl {n}?", "input": ""} for n in range(40))
+    rows = [first | {"output": "Here."}, *others]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 def edited(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with some keys set, named by their dotted paths."""
     changed = copy.deepcopy(dict(config))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from snaking import ROOT, Copy, edited, fresh_copy
+from snaking import ROOT, Copy, edited, fresh_copy, write_answerless
 from stage_commands import LONG, module_command
 
 from workflow.launch.gpu_lease import Gpu, parse_gpus
@@ -190,8 +190,7 @@ def test_the_whole_experiment_can_be_planned_under_a_profile(
 
 @pytest.mark.slow
 def test_a_job_that_fails_is_told_in_its_own_words(tiny: dict[str, Any], tmp_path: Path):
-    data = tmp_path / "answerless.jsonl"
-    data.write_text('{"instruction": "Where is the owl?", "input": ""}\n' * 40)
+    data = write_answerless(tmp_path / "answerless.jsonl")
     config = edited(tiny, {"data.examples.train": str(data)})
     profile = ("--workflow-profile", str(PROFILES / "local"), "--cores", "1")
     done = fresh_copy(tmp_path / "project").snakemake(config, *profile)

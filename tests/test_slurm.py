@@ -15,7 +15,7 @@ import pytest
 from slurm_cluster import GPUS, Cluster
 from slurm_faults import Seen, cancel, drain, hang, kill, overrun
 from slurm_snakemake import TOO_LITTLE_MB, profile, started
-from snaking import Copy, edited, fresh_copy
+from snaking import Copy, edited, fresh_copy, write_answerless
 from test_launched_ranks import environment as meeting_environment
 from test_launched_ranks import meeting
 
@@ -194,8 +194,7 @@ def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], No
 def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
     ran: Ran, tiny: dict[str, Any], tmp_path: Path
 ):
-    data = tmp_path / "answerless.jsonl"
-    data.write_text('{"instruction": "Where is the owl?", "input": ""}\n' * 40)
+    data = write_answerless(tmp_path / "answerless.jsonl")
     config = edited(tiny, {"experiment": "broken", "data.examples.train": str(data)})
     (ran.project.folder / "broken.json").write_text(json.dumps(config))
     output, machine = tmp_path / "out", profile(tmp_path / "slurm", retries=0)
