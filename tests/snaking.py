@@ -83,7 +83,7 @@ def write_examples(path: Path, count: int = 150) -> Path:
 
 
 def write_answerless(path: Path) -> Path:
-    """Rows in JSON lines that a job refuses: the first, which is looked at before, has an answer."""
+    """Rows in JSON lines that a job refuses, though the first, looked at before it, is good."""
     first, *others = ({"instruction": f"Where is owl {n}?", "input": ""} for n in range(40))
     rows = [first | {"output": "Here."}, *others]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
