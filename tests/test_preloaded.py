@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from safetensors.torch import load_file
 from snaking import ROOT, Copy
@@ -25,15 +26,9 @@ SERVED = [sys.executable, "-m", "workflow.launch.preloaded"]
 
 
 def ran(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command in a folder that no other run is told of."""
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """A command of Python in a folder that no other run is told of, its libraries loaded before."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    return forked.jobs().run(command[1:], folder, environment)
 
 
 @pytest.mark.slow
