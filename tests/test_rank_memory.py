@@ -9,7 +9,7 @@ from benchmarks.rank_memory import STUDENT, Row, llama, rows_of
 from pipeline.models.language_model import parameter_count
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ranks")]
-RANKS = (1, 2, 4)
+RANKS = (1, 4)
 
 
 @cache
