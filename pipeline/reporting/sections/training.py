@@ -103,12 +103,18 @@ def kept_weights_table(inputs: ReportInputs, results: Results) -> Table | None:
 def _kept(inputs: ReportInputs, row: Row) -> pd.DataFrame:
     """The step that each training seed of a row kept, if it was the best one."""
     records = []
+    seeds = dict(zip(inputs.grid["student_id"], inputs.grid["seed"], strict=True))
     for id in inputs.students[row.cell]:
         training = inputs.manifests[inputs.model_folders[id]]["settings"]["training"]
         if training.get("keep") == "best":
             measure, steps = MEASURES[training["keep_by"]], inputs.training_steps[id]
             best = kept_position(steps, training["keep_by"])
-            about = {**row.columns, "metric": measure.column, "unit": measure.unit}
+            about = {
+                **row.columns,
+                "seed": seeds[id],
+                "metric": measure.column,
+                "unit": measure.unit,
+            }
             step, value = int(steps["step"][best]), float(steps[measure.column][best])
             records.append({**about, "step": step, "steps": len(steps["step"]), "value": value})
     return pd.DataFrame(records)
