@@ -117,6 +117,12 @@ def saved_model(folder: Path, words: dict[str, int]) -> Path:
     return folder
 
 
+def of_two_tokens(config: Mapping[str, Any], model: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration whose teacher and student are a saved model with a vocabulary of two."""
+    changes = {"tokenizer": None, "teacher_cache.k": 2}
+    return edited(config, changes | {"models.wide": model, "models.narrow": model})
+
+
 class JobServers:
     """A server of preloaded libraries for each copy of the project, which its runs share.
 

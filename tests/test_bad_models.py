@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from refusals import refusal
-from snaking import TINY, edited, saved_model
+from snaking import TINY, edited, of_two_tokens, saved_model
 
 from pipeline.models.foreign_files import family_faults
 from pipeline.models.other_tokenizer import row_faults
@@ -125,8 +125,7 @@ def test_a_folder_whose_tokenizer_changes_is_another_model(
 ):
     folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
     named = {"source": "path", "path": str(folder)}
-    changes = {"tokenizer": None, "teacher_cache.k": 2}
-    config = edited(tiny, changes | {"models.wide": named, "models.narrow": named})
+    config = of_two_tokens(tiny, named)
     before = Grid(validate(config)).model("wide", 0)
     (folder / "README.md").write_text("About it.")
     of_folder.cache_clear()
@@ -200,8 +199,7 @@ def test_a_tokenizer_without_a_token_that_ends_a_text_is_refused(
 ):
     folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
     named = {"source": "path", "path": str(folder)}
-    changes = {"tokenizer": None, "teacher_cache.k": 2}
-    config = edited(tiny, changes | {"models.wide": named, "models.narrow": named})
+    config = of_two_tokens(tiny, named)
     assert validate(config)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     del settings["eos_token"]

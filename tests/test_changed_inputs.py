@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from snaking import edited, saved_model
+from snaking import edited, of_two_tokens, saved_model
 
 from pipeline.settings.data import Files, Hub
 from workflow.config.validate import validate
@@ -50,8 +50,7 @@ def test_a_folder_in_the_place_of_a_model_of_the_hub_is_known_by_its_files(
 ):
     folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
     named = {"source": "hub", "name": str(folder)}
-    changes = {"tokenizer": None, "teacher_cache.k": 2}
-    config = edited(tiny, changes | {"models.wide": named, "models.narrow": named})
+    config = of_two_tokens(tiny, named)
     forget()
     before = Grid(validate(config)).model("wide", 0)
     forget()

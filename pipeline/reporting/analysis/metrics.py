@@ -186,8 +186,8 @@ def metric_named(
     the metrics of a task of the user's own, by name.
     """
     base, _, answer_filter = name.partition(":")
-    known = KNOWN if own is None else own
-    metric = known.get(family_of(base) if own is None else base, unlisted(base))
+    known = KNOWN.get(family_of(base)) if own is None else own.get(base)
+    metric = known or unlisted(base)
     if metric.name == PASS_AT_K:
         metric = replace(metric, title=base.replace("pass_at_", "pass@"))
     title = f"{metric.title}, {answer_filter}" if answer_filter else metric.title

@@ -1,5 +1,6 @@
 """Figures of quality against cost: of finished students, and held-out NLL on the way there."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -174,10 +175,11 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
 
     In full a pair is left out, and counted in the caption, whose curves would be vertical lines.
     """
-    in_full = _compared(data, results, IN_FULL)
+    by_account = _compared(data, results)
+    in_full = by_account[IN_FULL]
     visible = {pair for (pair, _), each in in_full.items() if has_visible_budgets(each)}
     drawn = {key: each for key, each in in_full.items() if key[0] in visible}
-    if not (compared := drawn if account == IN_FULL else _compared(data, results, account)):
+    if not (compared := drawn if account == IN_FULL else by_account[account]):
         return None
     pairs = {pair for pair, _ in in_full}
     hidden = HIDDEN.format(hidden=len(pairs - visible), pairs=len(pairs))
@@ -204,14 +206,15 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
 
 
 def _compared(
-    data: CostData, results: Results, account: str
-) -> dict[tuple[Pair, Unit], CostComparison]:
-    return {
-        (comparison.pair, unit): comparison
-        for unit in UNITS
-        for comparison in cost_comparisons(data, unit)
-        if comparison.account == account and comparison.pair in results.pairs
-    }
+    data: CostData, results: Results
+) -> dict[str, dict[tuple[Pair, Unit], CostComparison]]:
+    """The comparisons by account, then by pair and unit."""
+    compared: dict[str, dict[tuple[Pair, Unit], CostComparison]] = defaultdict(dict)
+    for unit in UNITS:
+        for comparison in cost_comparisons(data, unit):
+            if comparison.pair in results.pairs:
+                compared[comparison.account][comparison.pair, unit] = comparison
+    return compared
 
 
 def _draw_curves(axes: Axes, comparison: CostComparison, styles: Mapping[str, Style]) -> None:

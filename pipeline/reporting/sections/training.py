@@ -1,6 +1,6 @@
 """Tables of training: the settings that searches chose, and the steps whose weights were kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,8 @@ def _lead(search: Search) -> float | None:
 
 def kept_weights_table(inputs: ReportInputs, results: Results) -> Table | None:
     """The kept steps; None where every training ended with its last weights."""
-    kept = {row: steps for row in results.trained if len(steps := _kept(inputs, row))}
+    seeds = dict(zip(inputs.grid["student_id"], inputs.grid["seed"], strict=True))
+    kept = {row: steps for row in results.trained if len(steps := _kept(inputs, row, seeds))}
     columns: tuple[Column[Row], ...] = (
         Column.method(lambda row: row),
         Column.text(
@@ -100,10 +101,12 @@ def kept_weights_table(inputs: ReportInputs, results: Results) -> Table | None:
     return Table.of_pairs("kept_weights", ABOUT_KEPT, columns, items, results, data)
 
 
-def _kept(inputs: ReportInputs, row: Row) -> pd.DataFrame:
-    """The step that each training seed of a row kept, if it was the best one."""
+def _kept(inputs: ReportInputs, row: Row, seeds: Mapping[str, int]) -> pd.DataFrame:
+    """The step that each training seed of a row kept, if it was the best one.
+
+    `seeds` are those of all students, by id.
+    """
     records = []
-    seeds = dict(zip(inputs.grid["student_id"], inputs.grid["seed"], strict=True))
     for id in inputs.students[row.cell]:
         training = inputs.manifests[inputs.model_folders[id]]["settings"]["training"]
         if training.get("keep") == "best":
