@@ -6,58 +6,20 @@ import shutil
 import subprocess
 import sys
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from snaking import ROOT, Copy, distilbench, edited
+from snaking import ROOT, Copy, edited
+from under_way import Folder, note
 
 from workflow.commands.job_status import JobStatus, last_line, status_of
 from workflow.config.validate import validate
-from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.jobs.jobs import Jobs
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder in which an experiment is under way."""
-
-    path: Path
-    config: dict[str, Any]
-
-    def ask(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """`distilbench status` as a user starts it."""
-        name = f"{self.config['experiment']}.json"
-        (self.path / name).write_text(json.dumps(self.config))
-        return distilbench(self.path, "status", name, *options)
-
-    def write(self, path: str, text: str, age: float = 0) -> None:
-        """A file, last written to so many seconds ago."""
-        file = self.path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        os.utime(file, (time.time() - age,) * 2)
-
-    def make(self, jobs: Jobs, artifact: Artifact, age: float) -> None:
-        """An artifact as far as its manifest."""
-        manifest = {"id": artifact.id, "code": jobs.code(artifact), "settings": {}, "inputs": {}}
-        self.write(f"{artifact.path}/manifest.json", json.dumps(manifest), age)
-
-    def begin(self, artifact: Artifact, age: float) -> None:
-        """Snakemake's note that a job was started."""
-        record = urlsafe_b64encode(artifact.path.encode()).decode()
-        self.write(f".snakemake/incomplete/{record}", "{}", age)
-
-    def log(self, artifact: Artifact, text: str, age: float = 0) -> None:
-        """What a job says."""
-        _, stage, id = artifact.path.split("/")
-        self.write(f"results/logs/{stage}/{id}.log", text, age)
 
 
 @pytest.fixture
@@ -161,25 +123,6 @@ def test_a_log_is_on_a_line_of_its_own(folder: Folder):
     assert "\\n" not in printed
 
 
-def note(folder: Folder, experiment: str) -> subprocess.Popen[str]:
-    """A process that tells of itself what a Snakemake does which works on an experiment."""
-    code = (
-        f"from workflow.launch import run_lock; run_lock.register_snakemake({experiment!r}); "
-        "print(flush=True); input()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=folder.path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline()
-    return process
-
-
 def test_a_killed_run_is_not_said_to_be_at_work(folder: Folder):
     with note(folder, folder.config["experiment"]) as snakemake:
         assert "Snakemake has been running since" in folder.ask().stdout
@@ -219,6 +162,22 @@ def test_the_time_left_falls_with_what_is_done(folder: Folder):
     before = json.loads(folder.ask("--json").stdout)["seconds_left"]
     folder.make(Jobs(grid), grid.start("small", 1), age=0)
     assert 0 < json.loads(folder.ask("--json").stdout)["seconds_left"] < before
+
+
+def test_the_time_left_is_that_of_as_many_ranks_as_jobs_had_before(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder, grid = Folder(tmp_path, tiny), Grid(validate(tiny))
+    start = grid.start("small", 1)
+    folder.write(f"results/benchmarks/starts/{start.id}.tsv", "s\n100.0\n")
+    left = []
+    for ranks in (1, 2):  # of code that has changed since: it and other trainings are to run
+        manifest = {"id": start.id, "code": "older", "settings": {}, "inputs": {}, "ranks": ranks}
+        folder.write(f"{start.path}/manifest.json", json.dumps(manifest))
+        left.append(status_of(Jobs(grid), time.time()).seconds_left)
+    assert left[1] == pytest.approx(left[0])
+    assert left[0] > 100
 
 
 def test_a_job_that_was_stopped_is_interrupted_and_one_that_raised_has_failed(

@@ -217,7 +217,8 @@ def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob], slots: int) -> tu
             continue
         waiting.append(artifact)
         elapsed = job.seconds if job.status is JobStatus.RUNNING else 0.0
-        expected = max(0.0, costs.of(artifact).seconds - elapsed)
+        cost = costs.of(artifact)
+        expected = max(0.0, cost.seconds / cost.ranks - elapsed)
         seconds[artifact.id] = expected if job.seconds_left is None else job.seconds_left
     running = sum(job.status is JobStatus.RUNNING for job in unfinished.values())
     return len(waiting), wall_seconds(waiting, seconds, max(slots, running))

@@ -15,7 +15,7 @@ from pathlib import Path
 from workflow.grid.artifact import Artifact, canonical
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import Manifest, setting_changes
-from workflow.jobs.rerun_reasons import Reasons
+from workflow.jobs.rerun_reasons import RESULTS, Reasons
 from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import least_mb
@@ -23,7 +23,6 @@ from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.ranks import fit_ranks, work_of_rank
 from workflow.resources.requests import share_of_job
 
-RESULTS = Path("results")
 SAMPLES = 100  # of a stage's jobs: more would not make a better guess, and files are slow to read
 
 
@@ -42,11 +41,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sample:
-    """The measured seconds of all ranks of a job that has run, beside those of the formula."""
+    """How long the jobs of an artifact took, and how long they should have by the formula."""
 
-    seconds: float
-    expected: float
+    elapsed: float  # seconds
+    ranks: int  # that worked side by side
+    expected: float  # seconds of one rank
     on_gpu: bool  # its machine had one
+
+    @property
+    def seconds(self) -> float:
+        """Of all ranks together."""
+        return self.ranks * self.elapsed
 
 
 def seconds_of(stage: str, id: str) -> float | None:
@@ -73,7 +78,7 @@ class Costs:
 
     jobs: Jobs
     reasons: Reasons
-    machine: Machine = CPU  # whose GPUs jobs may have several of, if it has any
+    machine: Machine | None = None  # None: unknown, so that jobs get the ranks that others had
 
     def of_job(self, artifact: Artifact, is_part: bool = False) -> Cost:
         """The expected cost of one of an artifact's jobs: of a part of it, or its own."""
@@ -84,37 +89,34 @@ class Costs:
 
     def of(self, artifact: Artifact) -> Cost:
         """The expected cost of all jobs of an artifact."""
-        expected = estimate(self.jobs.grid, artifact)
-        seconds, basis, had_gpu = expected.seconds, "formula", True
-        if samples := self._samples.get(stage_of(artifact)):
+        grid, machine = self.jobs.grid, self.machine or CPU
+        expected, work = estimate(grid, artifact), workload_of(grid, artifact)
+        on_gpu = expected.gpu_memory_mb > 0
+        fit = fit_ranks(work, machine if machine.device_memory_mb or not on_gpu else GPU)
+        needed = least_mb(work_of_rank(work, fit), fit.machine) if on_gpu else 0
+
+        seconds, basis, had_gpu, usual_ranks = expected.seconds, "formula", True, 1
+        if sample := self._sample(artifact, artifact.id, fit.ranks):
+            seconds, basis = sample.seconds, "measured"
+            had_gpu, usual_ranks = sample.on_gpu, sample.ranks
+        elif samples := self._samples.get(stage_of(artifact)):
             seconds *= sum(sample.seconds for sample in samples) / sum(
                 sample.expected for sample in samples
             )
             basis, had_gpu = "scaled", any(sample.on_gpu for sample in samples)
-        on_gpu = expected.gpu_memory_mb > 0
-        work = workload_of(self.jobs.grid, artifact)
-        has_gpus = on_gpu and self.machine.device_memory_mb > 0
-        fit = fit_ranks(work, GPU if on_gpu and not has_gpus else self.machine)
-        measured = self._measured_seconds(artifact.stage, artifact.id, fit.ranks)
-        if measured is not None:
-            seconds, basis = measured, "measured"
-            had_gpu = self._had_gpu(artifact.stage, artifact.id)
-        needed = least_mb(work_of_rank(work, fit), fit.machine) if on_gpu else 0
-        is_gpu_time, is_sharded = on_gpu and had_gpu, fit.is_sharded
-        return Cost(seconds, expected.disk_mb, is_gpu_time, needed, fit.ranks, is_sharded, basis)
+            usual_ranks = samples[0].ranks
+        ranks = fit.ranks if self.machine else usual_ranks
+        is_gpu_time = on_gpu and had_gpu
+        return Cost(seconds, expected.disk_mb, is_gpu_time, needed, ranks, fit.is_sharded, basis)
 
-    def _had_gpu(self, stage: str, id: str) -> bool:
-        """Whether the machine that made an artifact has a GPU, or isn't known."""
-        machine = (self.reasons.store.manifest(stage, id) or {}).get("machine") or {}
-        return bool(machine.get("gpus", ["unknown"]))
-
-    def _measured_seconds(self, stage: str, id: str, ranks: int = 1) -> float | None:
-        """What the jobs of an artifact took on as many ranks, or on those that its manifest has."""
-        if (seconds := seconds_of(stage, id)) is None:
+    def _sample(self, artifact: Artifact, id: str, ranks: int = 1) -> Sample | None:
+        """The jobs of an artifact as they ran under an id, on `ranks` if no manifest tells."""
+        if (elapsed := seconds_of(artifact.stage, id)) is None:
             return None
-        if manifest := self.reasons.store.manifest(stage, id):
-            ranks = manifest.get("ranks", 1)
-        return ranks * seconds
+        manifest = self.reasons.store.manifest(artifact.stage, id) or {"ranks": ranks}
+        gpus = (manifest.get("machine") or {}).get("gpus", ["unknown"])
+        expected = estimate(self.jobs.grid, artifact).seconds
+        return Sample(elapsed, manifest.get("ranks", 1), expected, bool(gpus))
 
     @cached_property
     def _samples(self) -> Mapping[str, list[Sample]]:
@@ -129,22 +131,18 @@ class Costs:
     def _finished(self, module: str) -> Iterator[Sample]:
         """The finished jobs of this experiment."""
         for artifact in self.jobs.artifacts:
-            if stage_of(artifact) == module:
-                seconds = self._measured_seconds(artifact.stage, artifact.id)
-                if seconds is not None:
-                    had_gpu = self._had_gpu(artifact.stage, artifact.id)
-                    yield Sample(seconds, estimate(self.jobs.grid, artifact).seconds, had_gpu)
+            if stage_of(artifact) == module and (sample := self._sample(artifact, artifact.id)):
+                yield sample
 
     def _of_previous(self, module: str) -> Iterator[Sample]:
         """The earlier jobs whose artifacts are to be replaced, with the settings that they had."""
         for artifact in self.jobs.unfinished:
             before = self.reasons.previous(artifact) if stage_of(artifact) == module else ""
             manifest = self.reasons.store.manifest(artifact.stage, before) if before else None
-            seconds = self._measured_seconds(artifact.stage, before)
-            if manifest is not None and seconds is not None and _same_keys(manifest, artifact):
+            if manifest is not None and _same_keys(manifest, artifact):
                 old = replace(artifact, settings_json=canonical(manifest["settings"]))
-                had_gpu = self._had_gpu(artifact.stage, before)
-                yield Sample(seconds, estimate(self.jobs.grid, old).seconds, had_gpu)
+                if sample := self._sample(old, before):
+                    yield sample
 
 
 def _same_keys(manifest: Manifest, artifact: Artifact) -> bool:
