@@ -1,1 +1,1 @@
-"""The commands a user types: plan, status, prune, publish."""
+"""The commands of `distilbench`, a module each; `main` has their arguments."""

@@ -60,14 +60,17 @@ class PartialReport:
         return any(job.status is JobStatus.FAILED for job in self.unfinished_jobs.values())
 
     @cached_property
+    def _reasons(self) -> dict[Cell, str]:
+        """Why each of the cells is missing that are not in it."""
+        cells = self.jobs.grid.cells
+        return {cell: self._why(cell) for cell in cells if cell not in self.finished}
+
+    @property
     def missing(self) -> list[MissingCell]:
         """The cells that are not in it, each with the reason."""
-        missing = (cell for cell in self.jobs.grid.cells if cell not in self.finished)
         return [
-            MissingCell.model_validate(
-                {**grid_csv.place(cell), "why": textwrap.shorten(self._why(cell), LONGEST)}
-            )
-            for cell in missing
+            MissingCell.model_validate({**grid_csv.place(cell), "why": _short(why)})
+            for cell, why in self._reasons.items()
         ]
 
     def _why(self, cell: Cell) -> str:
@@ -81,17 +84,15 @@ class PartialReport:
     @property
     def summary(self) -> str:
         """A line for each reason that cells are missing for, and the number of the others."""
-        cells = self.jobs.grid.cells
         reasons = {
-            f"{cell.method}.{cell.student}.{cell.teacher}.s{cell.seed}": self._why(cell)
-            for cell in cells
-            if cell not in self.finished
+            f"{cell.method}.{cell.student}.{cell.teacher}.s{cell.seed}": why
+            for cell, why in self._reasons.items()
         }
         lines = [
-            f"left out: {_counted(cause)}: {textwrap.shorten(cause.message, LONGEST)}"
-            for cause in shared(reasons)
+            f"left out: {_counted(cause)}: {_short(cause.message)}" for cause in shared(reasons)
         ]
-        return "\n".join([*lines, f"{len(self.finished)} of {len(cells)} cells are in it"])
+        count = len(self.jobs.grid.cells)
+        return "\n".join([*lines, f"{len(self.finished)} of {count} cells are in it"])
 
     def write(self) -> "subprocess.CompletedProcess[str]":
         """Writes it in another process, whose output is captured."""
@@ -110,6 +111,10 @@ class PartialReport:
             *("--out", f"{self.folder}/report"),
         ]
         return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def _short(message: str) -> str:
+    return textwrap.shorten(message, LONGEST)
 
 
 def _counted(cause: Shared) -> str:

@@ -23,12 +23,12 @@ from pipeline.artifacts.checksums import MANIFEST
 from pipeline.artifacts.stages import STAGES
 from workflow.commands import snakemake_state
 from workflow.commands.console import file_size, show_table
-from workflow.commands.plan import RESULTS
 from workflow.commands.snakemake_state import SNAKEMAKE, modified
 from workflow.jobs import job_files
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.needed import Recorded
+from workflow.jobs.rerun_reasons import RESULTS
 from workflow.jobs.source_hash import RECORDS as SOURCES
 from workflow.launch import run_lock
 

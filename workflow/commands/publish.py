@@ -15,8 +15,8 @@ from pipeline.publishing.finished import SOURCES, FinishedReport
 from pipeline.reporting.analysis.provenance import CONFIG
 from workflow.commands import compare, self_check
 from workflow.commands.console import file_size, progress
+from workflow.jobs.rerun_reasons import RESULTS
 
-RESULTS = Path("results")
 SMALL = 5 * 2**20  # bytes of all items up to which they are published too
 README = "README.md"  # of a published report, written by hand
 

@@ -45,6 +45,8 @@ def _blocks(block: type[Settings]) -> list[type[Settings]]:
 def _describe(part: dict[str, Any], block: type[Settings]) -> None:
     """Quotes the comment beside each key, and leaves out what the workflow fills in."""
     keys = part["properties"]
+    for description in keys.values():
+        description.pop("title", None)  # the key once more, in other letters
     for key, comment in FIELD.findall(inspect.getsource(block)):
         keys[key]["description"] = comment
     for key in block.filled_in:
