@@ -1,7 +1,18 @@
 """A folder of tasks as a user of lm-eval writes them: YAML, functions, data, a group and a tag."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from snaking import TINY, edited
+
+from pipeline.tasks import task_folder
+from workflow.config.validate import validate
+from workflow.grid.digests import of_file
+from workflow.grid.grid import Grid
+
+Configured = Callable[..., Grid]
 
 SOUNDS = ["meow", "woof", "moo", "hoot", "purr", "bark"]
 ANIMALS = ["cat", "dog", "cow", "owl"]
@@ -73,3 +84,15 @@ def write_tasks(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+def grid_with(examples: Path, *tasks: str, **changes: Any) -> Grid:
+    """The grid of a configuration with some tasks, those of the folder `my_tasks` among them."""
+    of_file.cache_clear()  # a process reads each file once
+    task_folder.read.cache_clear()
+    named = {"tasks": [*tasks], "task_folder": "my_tasks", **changes}
+    block = {key: value for key, value in named.items() if value is not None}
+    config = {"data.examples.train": str(examples), "evaluation": TINY["evaluation"] | block}
+    made = Grid(validate(edited(TINY, config)))
+    assert made.evaluations  # its files are read now, not when it is asked
+    return made

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from small_tasks import BUDGET, ITEMS, WORDS, lines, model, scores
-from snaking import ROOT, TINY, edited
-from task_folders import FILES, SOUNDS, write_tasks
+from snaking import ROOT
+from task_folders import FILES, SOUNDS, Configured, grid_with, write_tasks
 
 from pipeline.artifacts import schemas
 from pipeline.artifacts.artifact import Job
@@ -23,16 +23,10 @@ from pipeline.evaluation.records import EvaluationRecords
 from pipeline.reporting.analysis.limits import limits_of_own_tasks
 from pipeline.reporting.analysis.own_tasks import metrics_of, own_tasks
 from pipeline.reporting.analysis.scores import measures_of
-from pipeline.settings.evaluation import Evaluation
 from pipeline.stages import prepare_task
 from pipeline.stages.options import PrepareTaskOptions
-from pipeline.tasks import lm_eval_tasks, task_folder
-from workflow.config.report_checks import known_measures
-from workflow.config.validate import ConfigError, validate
-from workflow.grid.digests import of_file
+from pipeline.tasks import lm_eval_tasks
 from workflow.grid.grid import Grid
-
-Configured = Callable[..., Grid]
 
 
 @pytest.fixture
@@ -40,18 +34,7 @@ def grid(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
     """The grid of a configuration in a project whose folder `my_tasks` has tasks."""
     monkeypatch.chdir(tmp_path)
     write_tasks(Path("my_tasks"))
-
-    def configured(*tasks: str, **changes: Any) -> Grid:
-        of_file.cache_clear()  # a process reads each file once
-        task_folder.read.cache_clear()
-        named = {"tasks": [*tasks], "task_folder": "my_tasks", **changes}
-        block = {key: value for key, value in named.items() if value is not None}
-        config = {"data.examples.train": str(examples), "evaluation": TINY["evaluation"] | block}
-        made = Grid(validate(edited(TINY, config)))
-        assert made.evaluations  # its files are read now, not when it is asked
-        return made
-
-    return configured
+    return partial(grid_with, examples)
 
 
 def prepared(grid: Grid) -> Path:
@@ -189,44 +172,6 @@ def test_a_group_and_a_tag_are_prepared_with_their_members_alone(grid: Configure
     assert set(tagged["task"]) == {"sounds_choice", "sounds_written"}
 
 
-@pytest.mark.parametrize(
-    ("file", "changed"),
-    [
-        ("choice.yaml", {"sounds_choice", "sounds_tag"}),
-        ("written.yaml", {"sounds_written", "sounds_tag"}),
-        ("base.yaml", {"sounds_choice", "sounds_written", "sounds_tag"}),
-        ("utils.py", {"sounds_choice", "sounds_written", "sounds_tag", "other"}),
-        ("asked.txt", {"sounds_choice", "sounds_written", "sounds_tag", "other"}),
-        ("sounds.jsonl", {"sounds_choice", "sounds_written", "sounds_tag"}),
-        ("other.jsonl", {"other"}),
-        ("new.yaml", set()),
-        ("__pycache__/utils.pyc", set()),
-    ],
-)
-def test_a_changed_file_makes_new_what_may_read_it(grid: Configured, file: str, changed: set[str]):
-    names = ("sounds_choice", "sounds_written", "sounds_tag", "other")
-    before = {name: grid(name, "arc_easy") for name in names}
-    path = Path("my_tasks", file)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(FILES.get(file, "task: new") + "\n")
-    for name in names:
-        after = grid(name, "arc_easy")
-        own, of_lm_eval = (
-            new == old for new, old in zip(after.tasks, before[name].tasks, strict=True)
-        )
-        assert own == (name not in changed)
-        assert of_lm_eval
-        evaluations = set(after.evaluations.values())
-        assert (evaluations == set(before[name].evaluations.values())) == (name not in changed)
-
-
-def test_tasks_of_lm_eval_keep_their_ids_beside_a_folder(grid: Configured):
-    alone, beside = grid("arc_easy", task_folder=None), grid("arc_easy", "other")
-    assert alone.tasks[0] == beside.tasks[0]
-    assert "folder" not in alone.tasks[0].settings["task"]
-    assert "task_folder" not in Evaluation().model_dump(mode="json")
-
-
 def test_data_outside_of_the_folder_counts_too(grid: Configured):
     text = FILES["other.yaml"].replace("other.jsonl", "elsewhere/*.jsonl")
     Path("my_tasks/other.yaml").write_text(text)
@@ -246,74 +191,9 @@ def test_a_file_that_was_edited_after_the_plan_is_refused(grid: Configured):
         prepared(planned)
 
 
-def test_a_measure_of_the_folder_can_be_primary(grid: Configured):
-    known = known_measures(grid("sounds_written", "arc_easy").experiment.evaluation)
-    assert "sounds_written/length_error" in known
-    assert "arc_easy/length_error" not in known
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "task", "message"),
-    [
-        (
-            "",
-            "",
-            "sounds_chioce",
-            r"tasks\.0: unknown task 'sounds_chioce'; did you mean sounds_ch",
-        ),
-        (
-            "a.yaml",
-            "task: arc_easy",
-            "arc_easy",
-            r"name of lm-eval and of my_tasks/a\.yaml; rename",
-        ),
-        ("a.yaml", "task: dolly", "dolly", "name of this benchmark and of my_tasks"),
-        ("a.yaml", "task: other", "other", r"'other' is in my_tasks/a\.yaml and in my_tasks/other"),
-        ("a.yaml", "include: no.yaml", "other", r"my_tasks/a\.yaml: .*my_tasks/no\.yaml"),
-        ("a.yaml", "task: [", "other", r"task_folder = 'my_tasks': my_tasks/a\.yaml: "),
-        ("a.yaml", "group: g\ntask: [other, nil]", "g", "'g' has the member 'nil', which is in no"),
-        ("a.yaml", "group: g\ntask: [squadv2]", "g", "documents lm-eval makes by code of its own"),
-        (
-            "other.jsonl",
-            None,
-            "other",
-            r"there is no file 'other\.jsonl', neither from .* nor from",
-        ),
-        ("a.yaml", "task: a\nclass: !function utils.A", "a", "makes by code of its own"),
-        ("a.yaml", "include: other.yaml\ntask: a\nunsafe_code: true", "a", "as code .unsafe_code"),
-        ("a.yaml", "task: a\ndataset_path: json\ntest_split: test", "a", "needs its files in data"),
-        (
-            "a.yaml",
-            "task: a\ndataset_path: org/set",
-            "a",
-            "neither test_split nor validation_split",
-        ),
-        ("a.yaml", "include: ../b.yaml\ntask: a", "a", r"it includes b\.yaml, outside of my_tasks"),
-        ("", "", "arc_easy", "lists none of its tasks, which are other, sounds_choice"),
-    ],
-)
-def test_a_faulty_task_is_refused_before_any_job(
-    grid: Configured, file: str, text: str | None, task: str, message: str
-):
-    Path("b.yaml").write_text("dataset_path: org/set\ntest_split: test")
-    if text is None:
-        Path("my_tasks", file).unlink()
-    elif file:
-        Path("my_tasks", file).write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        grid(task)
-
-
-@pytest.mark.parametrize(
-    ("folder", "message"),
-    [
-        ("no_tasks", "there is no such folder .a relative path starts at"),
-        (".", "the results would be a part of it"),
-        ("empty", "no file .*yaml in it has `task` or `group`"),
-        ("x" * 280, "there is no such folder"),  # no system has so long a name
-    ],
-)
-def test_a_folder_without_tasks_is_refused(grid: Configured, folder: str, message: str):
-    Path("empty").mkdir()
-    with pytest.raises(ConfigError, match=rf"evaluation\.task_folder = .*: {message}"):
-        grid("arc_easy", task_folder=folder)
+def test_data_that_is_edited_after_it_was_copied_changes_nothing(grid: Configured):
+    edit = "Path('my_tasks/sounds.jsonl').write_text('')"  # when lm-eval imports the functions
+    Path("my_tasks/utils.py").write_text(f"{FILES['utils.py']}\n{edit}\n")
+    outputs = evaluated(prepared(grid("sounds_written"))).outputs
+    assert outputs["prompt"].to_pylist() == [f"Which animal says {sound}?" for sound in SOUNDS]
+    assert Path("my_tasks/sounds.jsonl").read_text() == ""

@@ -28,7 +28,7 @@ from pipeline.tasks.lm_eval_splits import (
     fewshot_split,
 )
 from pipeline.tasks.lm_eval_tasks import Splits, Supplier, arrow_table
-from pipeline.tasks.own_data import LocalData
+from pipeline.tasks.own_data import LocalData, local_data
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _from_files(
 def _from_datasets(
     job: LmEvalJob, own: Path | None
 ) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
-    supplier = Supplier(f"{__name__}.download", partial(_download_arguments, job))
+    supplier = Supplier(f"{__name__}.download", partial(_download_arguments, job, own))
     tasks = lm_eval_tasks.load(job.lm_eval_task, supplier, job.shots, job.task, own).tasks
     documents = {name: lm_eval_tasks.required_splits(task) for name, task in tasks.items()}
     origins: dict[str, hub.Origin] = {}
@@ -160,7 +160,9 @@ def _from_datasets(
     return documents, origins
 
 
-def _download_arguments(job: LmEvalJob, task: str, definition: Definition) -> dict[str, object]:
+def _download_arguments(
+    job: LmEvalJob, own: Path | None, task: str, definition: Definition
+) -> dict[str, object]:
     """The arguments of `download` for a task: its own data set, or what the job names instead."""
     options = dict(definition.get("dataset_kwargs") or {})
     files: list[str] = []
@@ -172,9 +174,11 @@ def _download_arguments(job: LmEvalJob, task: str, definition: Definition) -> di
         config = job.source.config or config
     if isinstance(job.source, LocalFiles):
         path, revision = job.source.paths[0], None
-    if (local := _own_data(job, task)) is not None:
-        path, revision, files = local.path, None, local.names
-        options |= {} if local.files is None else {"data_files": local.files}
+    made_of = job.folder if job.source is None else None
+    if made_of and own and (local := _own_data(made_of, own, task)):
+        copied = local.copied(Path(made_of.path), own)
+        path, revision, files = copied.path, None, local.names
+        options |= {} if copied.files is None else {"data_files": copied.files}
     split = definition.get("test_split") or definition.get("validation_split")
     return {
         "download": {
@@ -188,12 +192,12 @@ def _download_arguments(job: LmEvalJob, task: str, definition: Definition) -> di
     }
 
 
-def _own_data(job: LmEvalJob, task: str) -> LocalData | None:
-    """The local data that the user's own definition of a task names, if it is to be read."""
-    if job.folder is None or job.source is not None:
-        return None
-    definitions = task_folder.read(Path(job.folder.path)).of_name(task)
-    return definitions[0].data if definitions else None
+def _own_data(made_of: TaskFolder, own: Path, task: str) -> LocalData | None:
+    """The local data that the copied definition of a task names, where they were planned with."""
+    for definition in task_folder.read(own.absolute()).of_name(task)[:1]:
+        original = Path(made_of.path) / definition.path.relative_to(own.absolute())
+        return local_data(definition.values, original.parent)
+    return None
 
 
 def download(*, download: Mapping[str, Any], **_: object) -> Splits:

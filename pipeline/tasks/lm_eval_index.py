@@ -9,18 +9,14 @@ import re
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pipeline.tasks import task_yaml
 
 NAME = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
-TASK = re.compile(rb"""^["']?task["']?:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
 TAGS = re.compile(rb"""^["']?tag["']?:[ \t]*(\S.*|(?:\n[ \t]*-[ \t]*\S+)+)""", re.MULTILINE)
 WORD = re.compile(rb"""[^\s"',\[\]{}#:-][^\s"',\[\]{}#:]*""")
 GROUP = re.compile(rb"^group:", re.MULTILINE)
-IN_PYTHON = re.compile(rb"^(class|custom_dataset):", re.MULTILINE)
-INCLUDE = re.compile(rb"""^include:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
-NOT_RUN = {  # keys of tasks that lm-eval doesn't run unless it is told to, or for such a model
-    "it runs what a model writes as code (unsafe_code)": rb"^unsafe_code:[ \t]*[Tt]rue",
-    "it shows pictures or sound (doc_to_image, doc_to_audio)": rb"^doc_to_(?:image|audio):",
-}
 
 
 def root() -> Path:
@@ -68,29 +64,11 @@ def _members(text: bytes) -> set[str]:
     return {word.decode() for word in words} & index().keys()
 
 
-def task_files(name: str) -> list[Path]:
-    """The files that define a task of that name; none for a group or a tag."""
-    return [path for path in files(name) if name.encode() in TASK.findall(path.read_bytes())]
-
-
-def is_in_python(name: str) -> bool:
-    """Whether the task makes its documents by code of its own instead of reading a data set."""
-    return any(IN_PYTHON.search(path.read_bytes()) for path in files(name))
+def definitions(name: str) -> list[dict[str, Any]]:
+    """What each file that defines a name says, with all that it includes."""
+    return [task_yaml.read(path)[0] for path in files(name)]
 
 
 def why_not_run(name: str) -> str | None:
-    """What a task asks for that an evaluation of a language model doesn't do; None for others."""
-    texts = [text for path in files(name) for text in _with_included(path)]
-    reasons = (
-        reason
-        for reason, key in NOT_RUN.items()
-        if any(re.search(key, text, re.M) for text in texts)
-    )
-    return next(reasons, None)
-
-
-def _with_included(path: Path) -> list[bytes]:
-    """The text of a file, and of the files that it includes."""
-    text = path.read_bytes()
-    included = (path.parent / name.decode() for name in INCLUDE.findall(text))
-    return [text, *(other for file in included for other in _with_included(file))]
+    """What a task asks for that is not done here; None for others."""
+    return next(filter(None, map(task_yaml.why_not_run, definitions(name))), None)

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.data.datasets_library import FORMATS
@@ -27,6 +28,17 @@ class LocalData:
         names = (name for name in self.names if "://" not in name)
         return [path for name in names for path in matches(name)]
 
+    def copied(self, folder: Path, copy: Path) -> "LocalData":
+        """The same data, with what lies in a folder taken from its copy."""
+
+        def moved(name: str) -> str:
+            """The name in the copy of what is in the folder."""
+            place = inside(Path(name), folder)
+            return name if place is None else str(copy / place)
+
+        path = self.path if self.path in FORMATS else moved(self.path)
+        return LocalData(path, _renamed(self.files, moved))
+
 
 def local_data(definition: Mapping[str, object], beside: Path) -> LocalData | None:
     """The files or the folder that a task's documents are read from; None for a set of the hub."""
@@ -34,7 +46,7 @@ def local_data(definition: Mapping[str, object], beside: Path) -> LocalData | No
     if path in FORMATS:
         options = definition.get("dataset_kwargs")
         files = options.get("data_files") if isinstance(options, Mapping) else None
-        return LocalData(path, _located(files, beside))
+        return LocalData(path, _renamed(files, partial(located, beside=beside)))
     folder = located(path, beside) if isinstance(path, str) else ""
     is_folder = bool(folder) and any(map(Path.is_dir, matches(folder)))
     return LocalData(folder, None) if is_folder else None
@@ -58,12 +70,19 @@ def matches(name: str) -> list[Path]:
     return []
 
 
-def _located(files: object, beside: Path) -> object:
+def inside(path: Path, folder: Path) -> Path | None:
+    """The path as seen from a folder, links as they are; None for one outside of it."""
+    name, root = Path(os.path.normpath(path.absolute())), folder.absolute()
+    return name.relative_to(root) if name.is_relative_to(root) else None
+
+
+def _renamed(files: object, new_name: Callable[[str], str]) -> object:
+    """Files as `dataset_kwargs.data_files` has them, with another name for each."""
     if isinstance(files, Mapping):
-        return {split: _located(value, beside) for split, value in files.items()}
+        return {split: _renamed(value, new_name) for split, value in files.items()}
     if isinstance(files, list):
-        return [_located(value, beside) for value in files]
-    return located(files, beside) if isinstance(files, str) else files
+        return [_renamed(value, new_name) for value in files]
+    return new_name(files) if isinstance(files, str) else files
 
 
 def texts(value: object) -> Iterator[str]:

@@ -16,27 +16,9 @@ from typing import Any
 import yaml
 
 from pipeline.settings.evaluation import Evaluation
-from pipeline.tasks import lm_eval_index
-from pipeline.tasks.own_data import LocalData, local_data, texts
-
-CODE_KEYS = ("class", "custom_dataset")  # of tasks that make their documents by code
-
-
-class Function(str):
-    """A function of Python that a YAML file names by `!function`."""
-
-    __slots__ = ()
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML as lm-eval writes it, functions as their names."""
-
-
-def _function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Function:
-    return Function(loader.construct_scalar(node))
-
-
-_Loader.add_constructor("!function", _function)
+from pipeline.tasks import lm_eval_index, task_yaml
+from pipeline.tasks.own_data import LocalData, inside, local_data, texts
+from pipeline.tasks.task_yaml import Function
 
 
 @dataclass(frozen=True)
@@ -162,24 +144,20 @@ class OwnTasks:
             if each not in reached
             for path in (*each.included, *self._data_within(each))
         }
-        within = {path for path in read if self._inside(path)}  # hidden ones, too
+        within = {path for path in read if inside(path, self.root)}  # hidden ones, too
         return sorted(within | (set(_files(self.root)) - of_others))
 
     def _data_within(self, definition: Definition) -> set[Path]:
         """The data files of a definition that are in the folder, under their names in there."""
         paths = definition.data.paths if definition.data is not None else []
         files = (file for path in paths for file in (path, *path.rglob("*")) if file.is_file())
-        return {self.root / inside for file in files if (inside := self._inside(file))}
-
-    def _inside(self, path: Path) -> Path | None:
-        root, name = self.root.absolute(), os.path.normpath(path.absolute())
-        return Path(name).relative_to(root) if Path(name).is_relative_to(root) else None
+        return {self.root / name for file in files if (name := inside(file, self.root))}
 
     def data_elsewhere(self, name: str) -> list[Path]:
         """Files and folders outside of this one that a name's documents are read from."""
         reached, _ = self.reached(name)
         paths = {path for each in reached if each.data is not None for path in each.data.paths}
-        return sorted(path for path in paths if self._inside(path) is None)
+        return sorted(path for path in paths if inside(path, self.root) is None)
 
 
 def of_settings(settings: Evaluation) -> OwnTasks | None:
@@ -203,20 +181,14 @@ def read(root: Path) -> OwnTasks:
     for path in _files(root):
         if path.suffix != ".yaml":
             continue
-        included: set[Path] = set()
         try:
-            definition = Definition(path, _merged(path, included), frozenset(included))
+            definition = Definition(path, *task_yaml.read(path))
         except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             faults.append(f"{path}: {' '.join(str(error).split())}")
             continue
         if isinstance(definition.name, str):
             definitions.append(definition)
     return OwnTasks(root, tuple(definitions), tuple(faults))
-
-
-def values_of(path: Path) -> dict[str, Any]:
-    """What a YAML file says of a task, with all that it includes."""
-    return _merged(path, set())
 
 
 def _files(root: Path) -> list[Path]:
@@ -230,19 +202,3 @@ def _files(root: Path) -> list[Path]:
 
 def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name == "__pycache__"
-
-
-def _merged(path: Path, seen: set[Path]) -> dict[str, Any]:
-    """The keys of a file over those of the files that it includes."""
-    if path in seen:
-        raise ValueError(f"{path} is included more than once")
-    seen.add(path)
-    values = yaml.load(path.read_bytes(), Loader=_Loader)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no keys")
-    includes = values.pop("include", None) or []
-    merged: dict[str, Any] = {}
-    for name in includes if isinstance(includes, list) else [includes]:
-        merged |= _merged(Path(os.path.normpath(path.parent / name)), seen)
-    merged.pop("task_list", None)  # as in lm-eval: it is about the included file
-    return merged | values

@@ -116,11 +116,6 @@ def _lm_eval_faults(place: str, name: str, own: OwnTasks | None) -> Iterator[str
             f"{place}: unknown task {name!r}; {meant}available: {', '.join(ours)}, and the tasks "
             f"of lm-eval {metadata.version('lm_eval')}"
         )
-    elif lm_eval_index.is_in_python(name):
-        yield (
-            f"{place}: lm-eval makes the documents of {name!r} by code of its own; they can't be "
-            "kept with a digest, so that it is not supported"
-        )
     elif reason := lm_eval_index.why_not_run(name):
         yield f"{place}: {name!r} is not supported: {reason}"
 

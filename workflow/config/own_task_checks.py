@@ -6,7 +6,8 @@ from pathlib import Path
 from pipeline.data.datasets_library import FORMATS
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation
 from pipeline.tasks import definitions, lm_eval_index, own_data, task_folder
-from pipeline.tasks.task_folder import CODE_KEYS, Definition, OwnTasks
+from pipeline.tasks.task_folder import Definition, OwnTasks
+from pipeline.tasks.task_yaml import why_not_run
 from workflow.config.config_file import exists
 
 KEY = "evaluation.task_folder"
@@ -49,8 +50,6 @@ def task_faults(place: str, name: str, own: OwnTasks, settings: Evaluation) -> I
     for other in sorted(others):
         if not lm_eval_index.files(other):
             yield f"{place}: {name!r} has the member {other!r}, which is in no file of its own"
-        elif lm_eval_index.is_in_python(other):
-            yield f"{place}: {name!r} has the member {other!r}, {_by_code('lm-eval')}"
         elif reason := lm_eval_index.why_not_run(other):
             yield f"{place}: {name!r} has the member {other!r}, which is not supported: {reason}"
     for definition in reached:
@@ -72,24 +71,13 @@ def _name_faults(place: str, name: str, own: OwnTasks) -> Iterator[str]:
 
 def _file_faults(definition: Definition, root: Path) -> Iterator[str]:
     """What can't be kept with a digest, or is not run here."""
-    path, values = definition.path, definition.values
-    if any(values.get(key) for key in CODE_KEYS):
-        yield f"{path}: {definition.name!r} is a task, {_by_code('it')}"
-    if values.get("unsafe_code"):
-        yield f"{path}: it runs what a model writes as code (unsafe_code); that is not done here"
-    if values.get("doc_to_image") or values.get("doc_to_audio"):
-        yield f"{path}: it shows pictures or sound, which no model here sees or hears"
+    path = definition.path
+    if reason := why_not_run(definition.values):
+        yield f"{path}: {definition.name!r} is not supported: {reason}"
     for included in sorted(definition.included):
         of_lm_eval = included.resolve().is_relative_to(lm_eval_index.root().resolve())
         if not (included.is_relative_to(root) or of_lm_eval):
             yield f"{path}: it includes {included}, outside of {root}; copy it into that"
-
-
-def _by_code(owner: str) -> str:
-    return (
-        f"whose documents {owner} makes by code of its own; they can't be kept with a digest, so "
-        "that it is not supported"
-    )
 
 
 def _data_faults(definition: Definition) -> Iterator[str]:

@@ -115,8 +115,8 @@ def _task_values(name: str, own: OwnTasks | None) -> Mapping[str, object]:
     definitions = own.of_name(name) if own is not None else []
     if own is not None and definitions:
         return {} if own.is_several(name) else definitions[0].values
-    files = lm_eval_index.task_files(name)
-    return task_folder.values_of(files[0]) if files else {}
+    of_lm_eval = lm_eval_index.definitions(name)
+    return next((values for values in of_lm_eval if values.get("task") == name), {})
 
 
 def _is_readable(file: str) -> bool:

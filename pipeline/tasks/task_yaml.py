@@ -1,0 +1,62 @@
+"""YAML files of tasks as lm-eval has them, read as data: nothing that they name runs."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NOT_RUN = {  # keys of tasks that can't be prepared, or that ask for more than a language model
+    "its documents are made by code of its own (class, custom_dataset), which can't be kept with a "
+    "digest": ("class", "custom_dataset"),
+    "it runs what a model writes as code (unsafe_code)": ("unsafe_code",),
+    "it shows pictures or sound (doc_to_image, doc_to_audio)": ("doc_to_image", "doc_to_audio"),
+}
+
+
+class Function(str):
+    """A function of Python that a YAML file names by `!function`."""
+
+    __slots__ = ()
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as lm-eval writes it, functions as their names."""
+
+
+def _function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Function:
+    return Function(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("!function", _function)
+
+
+def read(path: Path) -> tuple[dict[str, Any], frozenset[Path]]:
+    """The keys of a file over those of the files that it includes, and all of these files.
+
+    Raises: OSError, TypeError, ValueError or YAMLError for a file that is none.
+    """
+    seen: set[Path] = set()
+    return _merged(path, seen), frozenset(seen)
+
+
+def _merged(path: Path, seen: set[Path]) -> dict[str, Any]:
+    if path in seen:
+        raise ValueError(f"{path} is included more than once")
+    seen.add(path)
+    values = yaml.load(path.read_bytes(), Loader=_Loader)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no keys")
+    includes = values.pop("include", None) or []
+    merged: dict[str, Any] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        merged |= _merged(Path(os.path.normpath(path.parent / name)), seen)
+    merged.pop("task_list", None)  # as in lm-eval: it is about the included file
+    return merged | values
+
+
+def why_not_run(values: Mapping[str, object]) -> str | None:
+    """What a task asks for that is not done here; None for others."""
+    reasons = (reason for reason, keys in NOT_RUN.items() if any(map(values.get, keys)))
+    return next(reasons, None)
