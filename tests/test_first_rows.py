@@ -1,5 +1,6 @@
 """The first rows of local tables are looked at before any job, and refused in its words."""
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_files_of_a_task_of_lm_eval_are_of_one_task_and_of_its_kind(
     config = edited(tiny, {"evaluation.tasks": ["arc_easy"]})
     assert validate(edited(config, {"evaluation.data": {"arc_easy": file}}))
     line = refusal(config, ("evaluation.data", {"arc_easy": str(text)}))
-    assert line.startswith(f"evaluation.data.arc_easy: {text}: the task doesn't consist of plain t")
+    assert line.startswith(f"evaluation.data.arc_easy: {text}: can't read '.txt' files as this ta")
     line = refusal(config, ("evaluation.data", {"arc_easy": {"files": {"trian": [file]}}}))
     assert line == "evaluation.data.arc_easy: evaluation.data.arc_easy.files lacks the split 'test'"
     shown = (("evaluation.tasks", ["gsm8k"]), ("evaluation.data", {"gsm8k": file}))
@@ -192,6 +193,21 @@ def test_files_of_a_task_of_lm_eval_are_of_one_task_and_of_its_kind(
     assert "mmlu is several tasks, which can't share files: name a folder" in refusal(
         tiny, *several
     )
+
+
+def test_a_csv_or_a_compressed_table_has_items_and_no_csv_has_documents(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    (tmp_path / "asked.csv").write_text("instruction,input,output\nWhich?,,This.\n")
+    with gzip.open(tmp_path / "asked.jsonl.gz", "wt") as file:
+        file.write(json.dumps(rows(1)[0]))
+    for name in ("asked.csv", "asked.jsonl.gz"):
+        mine = {"evaluation.data": {"dolly": str(tmp_path / name)}, "evaluation.tasks": ["dolly"]}
+        assert validate(edited(tiny, mine))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("goal,sol1,sol2,label\na,b,c,0\n")
+    line = refusal(tiny, ("evaluation.tasks", ["piqa"]), ("evaluation.data", {"piqa": str(labels)}))
+    assert "can't read '.csv' files as this task's documents; allowed: .json" in line
 
 
 @pytest.mark.parametrize("text", ["list", "lines", "indented lines"])

@@ -13,6 +13,7 @@ from pipeline.data import untrusted
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 LINES = 256  # that are encoded together
 TABLES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")  # all but Parquet may be compressed
+ENDS = (*TABLES, *COMPRESSED)  # of a name that is a table's, and not a split's
 
 
 def kind(path: Path) -> str:

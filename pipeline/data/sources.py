@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
-from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
+from pipeline.data.foreign_files import ENDS, matching
 from pipeline.data.plain_texts import plain_text, read_plain_texts
 from pipeline.data.rows import Row, read_rows
 from pipeline.data.rows_to_examples import to_example
@@ -29,8 +29,6 @@ from pipeline.data.splits import (
 from pipeline.data.stored_examples import stored
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
-
-FILES = (*TABLES, *COMPRESSED)  # the ends of a split's name that is a file's
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def gather_hub(settings: Hub, seed: int, *, are_chats: bool) -> RawDataset:
 
 
 def _hub_rows(settings: Hub, split: str) -> Iterator[Row]:
-    if split.endswith(FILES):
+    if split.endswith(ENDS):
         return read_rows(_hub_file(settings, split))
     try:
         table = datasets_library.load(

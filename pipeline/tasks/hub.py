@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data import datasets_library
+from pipeline.data.foreign_files import ENDS
 from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ItemSource
 
-TABLES = (".json", ".jsonl", ".parquet")
 TIMEOUT_SECONDS = 60
 
 
@@ -48,7 +48,7 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
     assert source.name is not None
     taken_from = origin(source.name, source.revision)
     assert taken_from.commit is not None
-    if source.split and source.split.endswith(TABLES):
+    if source.split and source.split.endswith(ENDS):
         try:
             path = datasets_library.download(source.name, source.split, taken_from.commit)
         except (OSError, ValueError) as error:

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.data.first_rows import first_row
-from pipeline.data.foreign_files import read_utf8
+from pipeline.data.foreign_files import kind, read_utf8
 from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ColumnMap, TextSplit
 
+# not csv, whose values are texts: a label "1" would be no choice's, and all answers wrong
 TABLES = (".json", ".jsonl", ".parquet")
-NUMBERS = (".lst",)
+NUMBERS = ".lst"
 TEXTS = (".raw", ".txt", ".tokens")
-SUFFIXES = TABLES + NUMBERS + TEXTS
 
 
 def read(
@@ -28,7 +28,7 @@ def read(
         ValueError: for files that can't be read so, or are not equally long.
     """
     first, *others = _paths(files, text)
-    if text is None or first.suffix not in TEXTS:
+    if text is None or kind(first) not in TEXTS:
         rows = list(read_rows(first))
     else:
         rows = _text_rows(first, text)
@@ -42,7 +42,7 @@ def check_beginning(
 ) -> None:
     """Raises ValueError for files that `read` refuses by their kinds or by the first row."""
     first, *_ = _paths(files, text)
-    row = first_row(first) if first.suffix not in TEXTS else None
+    row = None if kind(first) in TEXTS else first_row(first)
     if row is not None:
         map_columns([row], columns)
 
@@ -50,11 +50,15 @@ def check_beginning(
 def _paths(files: Sequence[str], text: TextSplit | None) -> list[Path]:
     """The files, of the kinds that can be read side by side."""
     first, *others = paths = [Path(file) for file in files]
-    if first.suffix in TEXTS and text is None:
-        raise ValueError(f"{first}: the task doesn't consist of plain text; allowed: {TABLES}")
+    allowed = TABLES if text is None else TABLES + TEXTS
+    if kind(first) not in allowed:
+        raise ValueError(
+            f"{first}: can't read {kind(first)!r} files as this task's documents; allowed: "
+            f"{', '.join(allowed)}"
+        )
     for path in others:
-        if path.suffix not in NUMBERS:
-            raise ValueError(f"{path}: beside a first file, only {', '.join(NUMBERS)} are read")
+        if kind(path) != NUMBERS:
+            raise ValueError(f"{path}: beside a first file, only {NUMBERS} are read")
     return paths
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from pipeline.data import docstrings
-from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
+from pipeline.data.foreign_files import ENDS, matching
 from pipeline.data.splits import held_out_count
 from pipeline.settings.data import ChatTemplate, DataSettings, Docstrings, Files, Hub, named_sources
 from pipeline.settings.experiment import Experiment
@@ -18,7 +18,6 @@ from workflow.config import template_checks
 from workflow.config.config_file import exists
 
 TABLE_KEYS = ("train", "validation", "test", "plain_text")
-ENDS = (*TABLES, *COMPRESSED)  # of a split's name that is a file's
 LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
 
 

@@ -11,7 +11,7 @@ from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation, HubDatase
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.judge import GOLD, Judge
 from pipeline.settings.models import HubModel, PathModel
-from pipeline.tasks import definitions, lm_eval_index, local_documents, task_folder
+from pipeline.tasks import definitions, lm_eval_index, task_folder
 from pipeline.tasks.definitions import (
     InstructionTask,
     Task,
@@ -138,15 +138,11 @@ def _data_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:
 
 def _file_faults(place: str, source: LocalFiles) -> Iterator[str]:
     for file in source.paths:
-        path = Path(file)
         if not exists(file):
             yield (
                 f"{place} = {file!r}: there is no such file (a relative path starts at "
                 f"{Path.cwd()}; a data set of the hub is named by `hub: owner/name`)"
             )
-        elif path.is_file() and path.suffix not in local_documents.SUFFIXES:
-            allowed = ", ".join(local_documents.SUFFIXES)
-            yield f"{place} = {file!r}: can't read {path.suffix!r} files; allowed: {allowed}"
 
 
 def _unused_faults(place: str, source: LocalFiles | HubDataset) -> Iterator[str]:

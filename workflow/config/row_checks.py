@@ -34,7 +34,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
             yield from _example_faults(source, place, are_chats=are_chats)
     for task in listed_tasks(experiment.evaluation.tasks):
         source, definition = experiment.evaluation.data.get(task.base), task.definition
-        if not isinstance(source, LocalFiles) or not all(map(_is_readable, source.paths)):
+        if not isinstance(source, LocalFiles) or not all(map(exists, source.paths)):
             continue
         if isinstance(definition, InstructionTask):
             fault = _item_fault(task, definition, source, are_chats=are_chats)
@@ -117,11 +117,6 @@ def _task_values(name: str, own: OwnTasks | None) -> Mapping[str, object]:
         return {} if own.is_several(name) else definitions[0].values
     of_lm_eval = lm_eval_index.definitions(name)
     return next((values for values in of_lm_eval if values.get("task") == name), {})
-
-
-def _is_readable(file: str) -> bool:
-    """Whether `evaluation_checks` finds nothing wrong with a file's name."""
-    return exists(file) and (Path(file).is_dir() or Path(file).suffix in local_documents.SUFFIXES)
 
 
 def _fault(checks: Iterable[Callable[[], object]]) -> str | None:
