@@ -36,7 +36,7 @@ lint: $(VENV)/installed-dev  ## check style, types and imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-docs: $(VENV)/installed  ## write docs/methods.md anew
+docs: $(VENV)/installed  ## write docs/methods.md and config.schema.json
 	distilbench methods --docs docs/methods.md
 	distilbench schema
 

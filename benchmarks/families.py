@@ -275,8 +275,8 @@ def report(rows: list[Row]) -> str:
             [[row.family, row.kind, row.writer, _shown(row.cut)] for row in used],
         ),
         refused_table=_table(
-            ["family", "class", "logits", "gradients", "generation"],
-            [[row.family, row.kind, *map(_shown, row.outcomes[:3])] for row in refused],
+            ["family", "class", "why"],
+            [[row.family, row.kind, row.refusal] for row in refused],
         ),
         left_table=_table(["family", "why"], [[row.family, row.untried] for row in left]),
     )
