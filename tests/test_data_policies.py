@@ -185,7 +185,9 @@ def test_each_step_is_new_replayed_or_drawn_by_the_rule_and_the_oldest_leave_the
             assert len(batch) == 2
             assert all(text in kept for text in batch)
         held = [replace(text, log_probs=()) for text in expected]
-        assert [entry[1] for entry in state["buffer"]] == [text.response_ids for text in held]
+        assert [entry["response_ids"] for entry in state["buffer"]] == [
+            text.response_ids for text in held
+        ]
     assert min(seen.count(kind) for kind in ("new", "replayed", "drawn")) > 5
     assert seen[:30].count("replayed") < seen[30:].count("replayed")
 

@@ -12,16 +12,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from benchmarks import tiny_families
 from pipeline.data.batch import Text
-from pipeline.generation import (
-    BATCH_TOKENS,
-    SampledTokens,
-    TokenSampler,
-    apply_top_k_top_p,
-    fallback,
-    generate,
-    sampler,
-)
+from pipeline.generation import SampledTokens, TokenSampler, fallback, generate, sampler
+from pipeline.generation.capacity import BATCH_TOKENS
 from pipeline.generation.engine import supports_ragged_batches
+from pipeline.generation.sampling import apply_top_k_top_p
 from pipeline.generation.slots import Prompt
 from pipeline.generation.slots import uniforms as uniforms_of
 from pipeline.settings.generation import Sampling

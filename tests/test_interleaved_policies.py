@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import ada_switch, speculative, switch, teacher_mixed
-from pipeline.generation import SpeculativeSampler, generate, sample, sampler
-from pipeline.generation.engine import GenerationEngine
+from pipeline.generation import SpeculativeSampler, generate, sampler
+from pipeline.generation.engine import EngineSize, GenerationEngine
+from pipeline.generation.sampling import sample
 from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.settings.generation import Sampling
 
@@ -68,7 +69,7 @@ def drafted(
 ) -> list[Response]:
     """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
     prompts = [Prompt(text.prompt_ids, uniforms(3, text.example_id, 23)) for text in asked]
-    decoder = GenerationEngine(models, draft, slots=len(asked), length=30, max_new_tokens=23)
+    decoder = GenerationEngine(models, draft, EngineSize(len(asked), 30, 23))
     decoder.add(range(len(asked)), prompts)
     while any(decoder.advance()):
         pass

@@ -12,11 +12,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from pipeline.generation import (
-    apply_top_k_top_p,
-    sample,
-)
-from pipeline.generation.sampling import CHUNK
+from pipeline.generation.sampling import CHUNK, apply_top_k_top_p, sample
 from pipeline.settings.generation import Sampling
 
 

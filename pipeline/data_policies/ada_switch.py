@@ -17,17 +17,9 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.divergences import kl
-from pipeline.generation import (
-    Logits,
-    Memory,
-    RememberingSampler,
-    SampledTokens,
-    sampler,
-    select_teacher_or_student,
-)
+from pipeline.generation import Logits, Memory, RememberingSampler, SampledTokens, from_either
 from pipeline.generation.rollouts import StepContext, regenerate, student_and_teacher
 from pipeline.methods.ranges import Count, Positive, Share
-from pipeline.settings.generation import Sampling
 
 
 @dataclass(frozen=True)
@@ -69,9 +61,7 @@ class Policy:
         place = 1 + position % self.window
         remembered = memory.scatter(1, place[:, None], divergence[:, None].to(memory.dtype))
         remembered = torch.cat([by_teacher[:, None].to(memory.dtype), remembered[:, 1:]], dim=1)
-        write = sampler(Sampling())
-        choices = write([student], position, uniform), write([teacher], position, uniform[:, 1:])
-        return select_teacher_or_student(by_teacher, *choices), remembered
+        return from_either(by_teacher, logits, position, uniform), remembered
 
     def recent_mean(
         self, memory: Memory, position: Int[Tensor, " batch"]

@@ -9,12 +9,12 @@ measurements φ may never rise, and all text stays as drawn.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.data.batch import Text
 from pipeline.generation import sampler
-from pipeline.generation.rollouts import StepContext, respond
+from pipeline.generation.rollouts import StepContext, respond, restored, stored
 from pipeline.methods.ranges import Count, NonNegative, Share
 from pipeline.settings.generation import Sampling
 
@@ -43,7 +43,7 @@ class Policy:
         if luck >= new_share and len(buffer) >= self.capacity:
             return sample_replay_buffer(buffer, len(batch), context)
         new = respond(batch, [context.student], sampler(Sampling()), context)
-        buffer.extend([text.example_id, text.response_ids, text.ended] for text in new)
+        buffer.extend(stored(new))
         del buffer[: -self.capacity]
         return new
 
@@ -55,11 +55,9 @@ class Policy:
             state["reference_nats"] = nll_nats
 
 
-def sample_replay_buffer(buffer: list[list[Any]], count: int, context: StepContext) -> list[Text]:
+def sample_replay_buffer(
+    buffer: list[dict[str, Any]], count: int, context: StepContext
+) -> list[Text]:
     """Texts from the buffer, none twice; without log-probabilities, as the student has changed."""
-    prompts = {text.example_id: text.prompt_ids for text in context.train_set}
     chosen = [buffer[index] for index in context.rng.permutation(len(buffer))[:count]]
-    return [
-        Text(example_id, prompts[example_id], response_ids, "student", ended=ended)
-        for example_id, response_ids, ended in chosen
-    ]
+    return [replace(text, log_probs=()) for text in restored(chosen)]

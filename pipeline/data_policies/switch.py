@@ -15,10 +15,9 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.divergences import kl, mixture
-from pipeline.generation import Logits, SampledTokens, sampler, select_teacher_or_student
+from pipeline.generation import Logits, SampledTokens, from_either
 from pipeline.generation.rollouts import StepContext, regenerate, student_and_teacher
 from pipeline.methods.ranges import NonNegative, Share
-from pipeline.settings.generation import Sampling
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,7 @@ class Policy:
         """The student's token, or the teacher's where both are too far apart."""
         student, teacher = logits
         threshold = self.first_threshold * (-self.decay * position.double()).exp()
-        apart = bits_apart(teacher, student) > threshold
-
-        write = sampler(Sampling())
-        student_choice = write([student], position, uniform)
-        return select_teacher_or_student(
-            apart, student_choice, write([teacher], position, uniform[:, 1:])
-        )
+        return from_either(bits_apart(teacher, student) > threshold, logits, position, uniform)
 
 
 def bits_apart(teacher: Logits, student: Logits) -> Float[Tensor, " batch"]:

@@ -14,7 +14,6 @@ one that wrote, which the importance weight accounts for.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,12 +21,15 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import target_log_prob
-from pipeline.generation import Logits, SampledTokens, sampler, select_teacher_or_student
-from pipeline.generation.rollouts import StepContext, respond, student_and_teacher
+from pipeline.generation import Logits, SampledTokens, from_either
+from pipeline.generation.rollouts import (
+    StepContext,
+    respond,
+    restored,
+    stored,
+    student_and_teacher,
+)
 from pipeline.methods.ranges import Count, NonNegativeCount, Share
-from pipeline.settings.generation import Sampling
-
-STORED = ("example_id", "response_ids", "by_teacher", "ended", "log_probs")
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,11 @@ class Policy:
         state = context.state
         if len(state.get("queue", [])) < len(batch):
             prompts = self.prompts(batch, context)
-            state["texts"] = [_stored(text) for text in self.write(prompts, context)]
+            state["texts"] = stored(self.write(prompts, context))
             orders = [context.rng.permutation(len(prompts)).tolist() for _ in range(self.passes)]
             state["queue"] = [place for order in orders for place in order]
         places, state["queue"] = state["queue"][: len(batch)], state["queue"][len(batch) :]
-        prompt_ids = {text.example_id: text.prompt_ids for text in context.train_set}
-        return [
-            Text(prompt_ids=prompt_ids[stored["example_id"]], author="student", **stored)
-            for stored in map(state["texts"].__getitem__, places)
-        ]
+        return restored([state["texts"][place] for place in places])
 
     def prompts(self, batch: Sequence[Text], context: StepContext) -> Sequence[Text]:
         """The prompts of the next set: the drawn ones, or more of the train set."""
@@ -78,14 +76,7 @@ class Policy:
         uniform: Float[Tensor, "batch draws"],
     ) -> SampledTokens:
         """The teacher's token with probability α, else the student's."""
-        student, teacher = logits
-        by_teacher = uniform[:, 2] < self.teacher_share
-        alone = sampler(Sampling())
-        student_choice = alone([student], position, uniform)
-        chosen = select_teacher_or_student(
-            by_teacher, student_choice, alone([teacher], position, uniform[:, 1:])
-        )
-
+        chosen = from_either(uniform[:, 2] < self.teacher_share, logits, position, uniform)
         student_part, teacher_part = (
             target_log_prob(model_logits.log_softmax(-1), chosen.tokens) + _log(share)
             for model_logits, share in zip(
@@ -93,10 +84,6 @@ class Policy:
             )
         )
         return replace(chosen, log_probs=torch.logaddexp(student_part, teacher_part))
-
-
-def _stored(text: Text) -> dict[str, Any]:
-    return {name: getattr(text, name) for name in STORED}
 
 
 def _log(share: float) -> float:

@@ -18,7 +18,6 @@ so that it does not depend on the rest of the batch.
     rollouts              what data policies share: new responses for some texts of a step
 """
 
-from pipeline.generation.capacity import BATCH_TOKENS
 from pipeline.generation.generate import generate
 from pipeline.generation.sampling import (
     AnySampler,
@@ -28,14 +27,11 @@ from pipeline.generation.sampling import (
     SampledTokens,
     SpeculativeSampler,
     TokenSampler,
-    apply_top_k_top_p,
-    sample,
+    from_either,
     sampler,
-    select_teacher_or_student,
 )
 
 __all__ = [
-    "BATCH_TOKENS",
     "AnySampler",
     "Logits",
     "Memory",
@@ -43,9 +39,7 @@ __all__ = [
     "SampledTokens",
     "SpeculativeSampler",
     "TokenSampler",
-    "apply_top_k_top_p",
+    "from_either",
     "generate",
-    "sample",
     "sampler",
-    "select_teacher_or_student",
 ]

@@ -11,6 +11,8 @@ from pipeline.data.batch import Text
 from pipeline.generation import AnySampler, generate
 from pipeline.runtime.ranks import ALONE, Ranks
 
+STORED = ("example_id", "prompt_ids", "response_ids", "by_teacher", "ended", "log_probs")
+
 
 @dataclass(frozen=True)
 class StepContext:
@@ -52,6 +54,16 @@ def respond(
     """New responses to prompts, in their order: each rank writes a share, all get every text."""
     most, seed, ranks = context.max_new_tokens, context.seed, context.ranks
     return generate(prompts, models, token_sampler, most, seed, "student", ranks=ranks)
+
+
+def stored(rollouts: Sequence[Text]) -> list[dict[str, Any]]:
+    """Rollouts as a policy's state keeps them."""
+    return [{name: getattr(text, name) for name in STORED} for text in rollouts]
+
+
+def restored(entries: Sequence[dict[str, Any]]) -> list[Text]:
+    """The rollouts of a state."""
+    return [Text(author="student", **entry) for entry in entries]
 
 
 def student_and_teacher(context: StepContext) -> list[PreTrainedModel]:

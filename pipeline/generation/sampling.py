@@ -94,7 +94,7 @@ def sample(
     log_probs = apply_top_k_top_p(logits, sampling)
     if sampling.temperature == 0:
         return logits.argmax(-1), log_probs
-    return _inverse_cdf(log_probs.exp(), uniform.double()), log_probs
+    return _inverse_cdf(log_probs.exp(), uniform), log_probs
 
 
 def sample_token(
@@ -108,7 +108,7 @@ def sample_token(
         tokens, log_probs = sample(logits, uniform, sampling)
         return tokens, target_log_prob(log_probs, tokens)
     probabilities = logits.float().softmax(-1)
-    tokens = _inverse_cdf(probabilities, uniform.double())
+    tokens = _inverse_cdf(probabilities, uniform)
     return tokens, target_log_prob(probabilities, tokens).log()
 
 
@@ -123,7 +123,7 @@ def _inverse_cdf(probabilities: Logits, uniform: Float[Tensor, " batch"]) -> Int
     chunks = padded.reshape(-1, CHUNK)  # of all rows, one after the other
     sums = chunks.sum(-1).view(rows, -1)
     cumulative = sums.cumsum(-1, dtype=torch.double)
-    threshold = uniform[:, None] * cumulative[:, -1:]
+    threshold = uniform.double()[:, None] * cumulative[:, -1:]
 
     chunk = _first_above(cumulative, threshold)
     before = (cumulative - sums).gather(-1, chunk)
@@ -201,4 +201,20 @@ def select_teacher_or_student(
         torch.where(by_teacher, teacher.tokens, student.tokens),
         torch.where(by_teacher, teacher.log_probs, student.log_probs),
         by_teacher,
+    )
+
+
+def from_either(
+    by_teacher: Bool[Tensor, " batch"],
+    logits: Sequence[Logits],
+    position: Int[Tensor, " batch"],
+    uniform: Float[Tensor, "batch draws"],
+) -> SampledTokens:
+    """A token of the teacher's distribution where `by_teacher` is true, else of the student's."""
+    student, teacher = logits
+    write = sampler(Sampling())
+    return select_teacher_or_student(
+        by_teacher,
+        write([student], position, uniform),
+        write([teacher], position, uniform[:, 1:]),
     )
