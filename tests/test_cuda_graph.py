@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from pipeline.data_policies import ada_switch, speculative, switch
 from pipeline.generation import AnySampler, generate, sampler
 from pipeline.generation.cuda_graph import Bf16Weights, capture_cuda_graph
-from pipeline.generation.engine import GenerationEngine, generate_step
+from pipeline.generation.engine import EngineSize, GenerationEngine, generate_step
 from pipeline.generation.kv_cache import decode_positions
 from pipeline.generation.llama_forward import decoder_layer
 from pipeline.generation.slots import Prompt, uniforms
@@ -43,9 +43,7 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     asked = sorted(texts(11), key=lambda text: -len(text.prompt_ids))
     expected = generate(asked, models, choose, TIME, 3, "student")
 
-    decoder = GenerationEngine(
-        models, choose, slots=16, length=30, max_new_tokens=TIME
-    )  # five slots stay empty
+    decoder = GenerationEngine(models, choose, EngineSize(16, 30, TIME))  # five slots stay empty
     for _ in range(3):  # as before a capture, with no text in the slots
         generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     before = storages(decoder)

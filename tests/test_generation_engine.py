@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative
 from pipeline.generation import generate, sampler
-from pipeline.generation.capacity import EngineSize, length_groups, reuse_engine, size_with_room_for
+from pipeline.generation.capacity import length_groups, reuse_engine, size_with_room_for
 from pipeline.generation.cuda_graph import capture_cuda_graph
-from pipeline.generation.engine import GenerationEngine
+from pipeline.generation.engine import EngineSize, GenerationEngine
 from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.models.language_model import end_ids
 from pipeline.runtime.costs import GRAPH_CAPTURES
@@ -126,9 +126,7 @@ def test_a_decoder_is_freed_with_its_last_user() -> None:
     gc.collect()
     gc.disable()
     try:
-        decoder = GenerationEngine(
-            [llama(1)], sampler(Sampling()), slots=4, length=32, max_new_tokens=8
-        )
+        decoder = GenerationEngine([llama(1)], sampler(Sampling()), EngineSize(4, 32, 8))
         answered(decoder, texts(2), 8)
         gone = weakref.ref(decoder)
         del decoder
@@ -159,9 +157,7 @@ def test_layers_may_have_as_many_compiled_variants_as_a_process_of_several_model
     before = torch._dynamo.config.recompile_limit
     try:
         torch._dynamo.config.recompile_limit = 8  # torch's own, which some jobs don't raise
-        decoder = GenerationEngine(
-            [llama(1)], sampler(Sampling()), slots=2, length=16, max_new_tokens=4
-        )
+        decoder = GenerationEngine([llama(1)], sampler(Sampling()), EngineSize(2, 16, 4))
         decoder._compile(wanted=False)
         assert torch._dynamo.config.recompile_limit >= 32
         torch._dynamo.config.recompile_limit = 100

@@ -24,7 +24,12 @@ from benchmarks import tiny_families
 from pipeline.data.batch import Text
 from pipeline.data_policies import ada_switch, speculative, switch, teacher_mixed
 from pipeline.generation import AnySampler, capacity, generate, sampler
-from pipeline.generation.engine import GenerationEngine, length_buckets, supports_ragged_batches
+from pipeline.generation.engine import (
+    EngineSize,
+    GenerationEngine,
+    length_buckets,
+    supports_ragged_batches,
+)
 from pipeline.generation.llama_forward import LlamaDecoder
 from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.generation.transformers_forward import TransformersDecoder
@@ -162,9 +167,7 @@ def test_whatever_an_earlier_text_left_in_a_cache_is_never_seen(name: str) -> No
     model, choose = family(name), sampler(Sampling())
     by_length = sorted(texts(14), key=lambda text: -len(text.prompt_ids))
     long, short = by_length[:3], by_length[-3:]
-    used, clean = (
-        GenerationEngine([model], choose, slots=3, length=16, max_new_tokens=NEW) for _ in range(2)
-    )
+    used, clean = (GenerationEngine([model], choose, EngineSize(3, 16, NEW)) for _ in range(2))
     for engine in (used, clean):
         responses(engine, long)  # caches of the same size in both
     decoder = used.decoders[0]

@@ -18,7 +18,7 @@ from benchmarks import tiny_families
 from pipeline.data.batch import Text, collate
 from pipeline.data_policies import build_policy, speculative
 from pipeline.generation import capacity, engine, generate, sampler
-from pipeline.generation.engine import GenerationEngine, supports_ragged_batches
+from pipeline.generation.engine import EngineSize, GenerationEngine, supports_ragged_batches
 from pipeline.methods import components
 from pipeline.methods.components import generates_text
 from pipeline.models.language_model import load, load_frozen
@@ -174,7 +174,7 @@ def test_log_probabilities_are_those_of_the_model_as_it_is_when_it_writes(name: 
 
 def test_steps_between_two_looks_at_what_has_ended_wait_for_nothing(gpu: Ledger):
     student = model("openllama", 1)
-    made = GenerationEngine([student], sampler(Sampling()), slots=4, length=64, max_new_tokens=TIME)
+    made = GenerationEngine([student], sampler(Sampling()), EngineSize(4, 64, TIME))
     gpu.clear()
     made.advance()
     assert gpu.waits.total() == 1  # the look

@@ -6,12 +6,12 @@ the same models at every step, from prompts whose lengths always differ.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedModel
 
-from pipeline.generation.engine import LENGTH_GRAIN, GenerationEngine, length_buckets
+from pipeline.generation.engine import LENGTH_GRAIN, EngineSize, GenerationEngine, length_buckets
 from pipeline.generation.sampling import AnySampler, SpeculativeSampler
 from pipeline.generation.transformers_forward import kv_numbers
 from pipeline.settings.memory import BATCH_TOKENS, KV_CACHE_SHARE
@@ -24,24 +24,7 @@ WORTH_REPLACING = 2  # how many times the slots justify an engine with shorter o
 MaxSlots = Callable[[int], int]  # the most slots of a length that there is memory for
 
 
-@dataclass(frozen=True)
-class EngineSize:
-    """The sizes of an engine."""
-
-    slots: int
-    length: int  # of a slot: prompt and response
-    max_new_tokens: int
-
-    def fits(self, other: "EngineSize") -> bool:
-        """Whether anything that fits into an engine of the other size fits into this one."""
-        return (
-            self.slots >= other.slots
-            and self.length >= other.length
-            and self.max_new_tokens >= other.max_new_tokens
-        )
-
-
-_LAST_ENGINE: dict[tuple[object, ...], tuple[EngineSize, GenerationEngine]] = {}  # at most one
+_LAST_ENGINE: dict[tuple[object, ...], GenerationEngine] = {}  # at most one
 
 
 def length_groups(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> Iterator[range]:
@@ -59,24 +42,17 @@ def length_groups(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> 
 
 
 def engine_for(
-    models: Sequence[PreTrainedModel],
-    token_sampler: AnySampler,
-    *,
-    sequences: int,
-    length: int,
-    max_new_tokens: int,
+    models: Sequence[PreTrainedModel], token_sampler: AnySampler, wanted: EngineSize
 ) -> GenerationEngine:
-    """An engine for as many of the sequences, up to `length` tokens long, as fit into memory."""
+    """An engine of the wanted size, with fewer slots where no more fit into memory."""
     if not _on_gpu(models):
         if isinstance(token_sampler, SpeculativeSampler):
             token_sampler = token_sampler.token_by_token  # a CPU has no arithmetic to waste
-        slots = min(sequences, max(1, BATCH_TOKENS // length))
-        return GenerationEngine(
-            models, token_sampler, slots=slots, length=length, max_new_tokens=max_new_tokens
-        )
-    slots = 1 << (sequences - 1).bit_length()  # a few sequences more or less need no new capture
-    wanted = EngineSize(slots, _rounded(length), _rounded(max_new_tokens))
-    return reuse_engine(models, token_sampler, wanted, lambda size: _max_slots(models, size))
+        slots = min(wanted.slots, max(1, BATCH_TOKENS // wanted.length))
+        return GenerationEngine(models, token_sampler, replace(wanted, slots=slots))
+    slots = 1 << (wanted.slots - 1).bit_length()  # a few sequences more or less need no new capture
+    wanted = EngineSize(slots, _rounded(wanted.length), _rounded(wanted.max_new_tokens))
+    return reuse_engine(models, token_sampler, wanted, lambda length: _max_slots(models, length))
 
 
 def reuse_engine(
@@ -87,19 +63,12 @@ def reuse_engine(
 ) -> GenerationEngine:
     """The last engine, if it has these models and is large enough; else a new one."""
     key = (*models, token_sampler)
-    old = _LAST_ENGINE[key][0] if key in _LAST_ENGINE else None
+    old = _LAST_ENGINE[key].size if key in _LAST_ENGINE else None
     size = size_with_room_for(old, wanted, max_slots)
     if old is None or not old.fits(size):
         _LAST_ENGINE.clear()  # first, because there is memory for one
-        engine = GenerationEngine(
-            models,
-            token_sampler,
-            slots=size.slots,
-            length=size.length,
-            max_new_tokens=size.max_new_tokens,
-        )
-        _LAST_ENGINE[key] = size, engine
-    engine = _LAST_ENGINE[key][1]
+        _LAST_ENGINE[key] = GenerationEngine(models, token_sampler, size)
+    engine = _LAST_ENGINE[key]
     engine.reset()
     return engine
 
@@ -112,9 +81,7 @@ def size_with_room_for(
     Slots longer than needed leave memory for fewer of them. That matters to a call with more
     sequences than slots, which takes long enough for an engine of its own.
     """
-    alone = EngineSize(
-        min(wanted.slots, max_slots(wanted.length)), wanted.length, wanted.max_new_tokens
-    )
+    alone = replace(wanted, slots=min(wanted.slots, max_slots(wanted.length)))
     if old is None:
         return alone
     length = max(old.length, wanted.length)

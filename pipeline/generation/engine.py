@@ -1,12 +1,13 @@
 """A generation engine: models, their KV caches, and the slots of the sequences that they extend."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from pipeline.generation import llama_forward, transformers_forward
@@ -56,26 +57,37 @@ def supports_ragged_batches(model: PreTrainedModel) -> bool:
     return llama_forward.is_supported(model) or transformers_forward.is_supported(model)
 
 
+@dataclass(frozen=True)
+class EngineSize:
+    """The sizes of an engine."""
+
+    slots: int
+    length: int  # of a slot: prompt and response
+    max_new_tokens: int
+
+    def fits(self, other: "EngineSize") -> bool:
+        """Whether anything that fits into an engine of the other size fits into this one."""
+        return (
+            self.slots >= other.slots
+            and self.length >= other.length
+            and self.max_new_tokens >= other.max_new_tokens
+        )
+
+
 class GenerationEngine:
-    """Slots for sequences of up to `length` tokens, and the decoders that extend them."""
+    """Slots for sequences, and the decoders that extend them."""
 
     def __init__(
-        self,
-        models: Sequence[PreTrainedModel],
-        token_sampler: AnySampler,
-        *,
-        slots: int,
-        length: int,
-        max_new_tokens: int,
+        self, models: Sequence[PreTrainedModel], token_sampler: AnySampler, size: EngineSize
     ):
-        self.token_sampler, self.device = token_sampler, models[0].device
+        self.token_sampler, self.size, self.device = token_sampler, size, models[0].device
         self.end_ids = end_ids(models[0])
         width = max(model.config.hidden_size for model in models)
         self.prefill_tokens = GPU_PREFILL_TOKENS if self.on_gpu else CPU_PREFILL_NUMBERS // width
         # drafts may go beyond the end of a sequence
-        self.length = length + LENGTH_GRAIN * (tokens_per_step(token_sampler) > 1)
+        self.length = size.length + LENGTH_GRAIN * (tokens_per_step(token_sampler) > 1)
         memory = memory_size(token_sampler)
-        self.slots = Slots.empty(slots, max_new_tokens, self.device, memory)
+        self.slots = Slots.empty(size.slots, size.max_new_tokens, self.device, memory)
         # the weights of a sharded model come and go, in passes that its ranks make together
         is_captured = self.on_gpu and not any(map(is_sharded, models))
         self.bf16_weights = [Bf16Weights(model) for model in models] if is_captured else []
@@ -237,7 +249,5 @@ def length_buckets(lengths: Sequence[int], share: float, budget: float) -> Itera
 def _right_padded(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> Int[Tensor, "batch time"]:
-    ids = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = prompt
-    return torch.from_numpy(ids).to(device)
+    rows = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
+    return pad_sequence(rows, batch_first=True).to(device)

@@ -8,10 +8,10 @@ import inspect
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from pipeline.generation.sampling import Logits, RememberingSampler, TokenSampler, memory_size
@@ -121,10 +121,9 @@ def left_pad(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
     """Token ids padded at the left, and their attention mask."""
-    width = max(len(prompt) for prompt in prompts)
-    ids = np.zeros((len(prompts), width), dtype=np.int64)
-    attention = np.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = prompt
-        attention[row, width - len(prompt) :] = 1
-    return torch.from_numpy(ids).to(device), torch.from_numpy(attention).to(device)
+    rows = [torch.tensor(prompt) for prompt in prompts]
+    ids, attention = (
+        pad_sequence(values, batch_first=True, padding_side="left").to(device)
+        for values in (rows, [torch.ones_like(row) for row in rows])
+    )
+    return ids, attention

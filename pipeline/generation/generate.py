@@ -14,7 +14,12 @@ from transformers import PreTrainedModel
 from pipeline.data.batch import Author, Text
 from pipeline.generation import fallback
 from pipeline.generation.capacity import BATCH_TOKENS, engine_for, length_groups
-from pipeline.generation.engine import GenerationEngine, length_buckets, supports_ragged_batches
+from pipeline.generation.engine import (
+    EngineSize,
+    GenerationEngine,
+    length_buckets,
+    supports_ragged_batches,
+)
 from pipeline.generation.sampling import AnySampler, SpeculativeSampler
 from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.models.flops import record_generation
@@ -146,13 +151,9 @@ def _in_lockstep(texts: Sequence[Text], job: GenerationJob) -> list[Response]:
 
 
 def _continuously(texts: Sequence[Text], job: GenerationJob) -> list[Response]:
-    engine = engine_for(
-        job.models,
-        job.token_sampler,
-        sequences=len(texts),
-        length=len(texts[0].prompt_ids) + job.max_new_tokens,
-        max_new_tokens=job.max_new_tokens,
-    )
+    longest = len(texts[0].prompt_ids) + job.max_new_tokens
+    size = EngineSize(len(texts), longest, job.max_new_tokens)
+    engine = engine_for(job.models, job.token_sampler, size)
     waiting: Waiting = deque(enumerate(texts))
     occupants: list[int | None] = [None] * engine.slots.count  # index of the text in each slot
     responses: dict[int, Response] = {}
