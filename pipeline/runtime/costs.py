@@ -69,22 +69,12 @@ class ModelCounter:
     flops: int | None = 0  # None where the formula doesn't hold
 
     def __add__(self, other: "ModelCounter") -> "ModelCounter":
-        return ModelCounter(
-            self.positions + other.positions,
-            self.trained_positions + other.trained_positions,
-            self.scored_tokens + other.scored_tokens,
-            self.generated_tokens + other.generated_tokens,
-            None if self.flops is None or other.flops is None else self.flops + other.flops,
-        )
+        ours, theirs = vars(self), vars(other)
+        return replace(self, **{name: _sum(ours[name], theirs[name]) for name in ours})
 
     def __sub__(self, other: "ModelCounter") -> "ModelCounter":
-        return self + ModelCounter(
-            -other.positions,
-            -other.trained_positions,
-            -other.scored_tokens,
-            -other.generated_tokens,
-            None if other.flops is None else -other.flops,
-        )
+        known = {name: value for name, value in vars(other).items() if value is not None}
+        return self + replace(other, **{name: -known[name] for name in known})
 
     def as_student(self) -> Cost:
         """The totals so far, as the cost of a student."""

@@ -1,19 +1,10 @@
 """What a run has cost on all of its ranks, which each of them knows after every step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pipeline.runtime.costs import Cost, ModelCounter
+from pipeline.runtime.costs import Cost
 from pipeline.runtime.ranks import Ranks
 from pipeline.training.state import TrainingState
-
-
-@dataclass(frozen=True)
-class StepCosts:
-    """The costs of a step on one rank."""
-
-    usage: Cost
-    work: Sequence[ModelCounter]  # of each model
 
 
 class Accounts:
@@ -33,11 +24,9 @@ class Accounts:
             state.usage = state.usage + usage
             return
         work = [now - before for now, before in zip(state.work, self._totals, strict=True)]
-        steps = self._ranks.gather(StepCosts(usage, work))
-        seconds = max(step.usage.seconds for step in steps)
-        total = sum((step.usage for step in steps), Cost())
-        state.usage = state.usage + replace(total, seconds=seconds)
-        for place, counter in enumerate(state.work):
-            of_ranks = (step.work[place] for step in steps)
+        usages, works = zip(*self._ranks.gather((usage, work)), strict=True)
+        seconds = max(of_rank.seconds for of_rank in usages)
+        state.usage = state.usage + replace(sum(usages, Cost()), seconds=seconds)
+        for place, (counter, *of_ranks) in enumerate(zip(state.work, *works, strict=True)):
             self._totals[place] = sum(of_ranks, self._totals[place])
             vars(counter).update(vars(self._totals[place]))  # it is the one that counts

@@ -20,13 +20,14 @@ from pipeline.distributions.log_probs import (
     TeacherSignal,
     target_only_support,
 )
+from pipeline.distributions.sampled_targets import redraw
 from pipeline.generation.rollouts import StepContext
 from pipeline.losses import RewardedLoss, TextLoss
 from pipeline.models.dropout import seed_draws
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.transfer import to_device
+from pipeline.teacher_cache.reduce import uniform_numbers
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
-from pipeline.training.redrawn import redrawn
 from pipeline.training.rewards import with_rewards
 from pipeline.training.schedule import draw_batch
 from pipeline.training.selection import drawn_texts, select_texts, target_log_probs
@@ -49,6 +50,18 @@ class GroundTruth:
         log_probs = torch.zeros(len(support.target), 2, device=self.next_ids.device)
         log_probs[:, 1] = -torch.inf
         return TeacherSignal(log_probs, support)
+
+
+@dataclass(frozen=True)
+class RedrawnDistributions:
+    """Shares of draws in place of a teacher's distributions: RS-KD without a cache of its own."""
+
+    teacher: TeacherDistributions
+    uniforms: Float[Tensor, "tokens draws"]
+
+    def chunk(self, rows: slice) -> TeacherSignal:
+        """The shares at each of these tokens."""
+        return redraw(self.teacher.chunk(rows), self.uniforms[rows])
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ def with_teacher(
     micro_batches = []
     for shared in shared_batches(texts, run.max_tokens, run.student.device, run.ranks):
         batch = shared.batch
-        teacher = distributions_on(run, batch, step) if asked else _gold(batch)
+        teacher = distributions_on(run, batch, step) if asked else GroundTruth(batch.next_ids)
         micro_batches.append(MicroBatch(batch, teacher, shared.places, shared.weight))
     return micro_batches
 
@@ -167,15 +180,13 @@ def of_all_ranks(
 def distributions_on(run: TrainingRun, batch: Batch, step: int) -> TeacherDistributions:
     """The teacher's distributions on a batch, or draws from them; without a teacher, the text's."""
     if run.teacher is None:
-        return _gold(batch)
+        return GroundTruth(batch.next_ids)
     distributions, draws = run.teacher.distributions(batch), run.settings.method.draws
     if draws is None:
         return distributions
-    return redrawn(distributions, batch, draws, run.settings.seed, step)
-
-
-def _gold(batch: Batch) -> GroundTruth:
-    return GroundTruth(batch.next_ids)
+    # those of a text depend on the seed, the step and its id alone
+    uniforms = uniform_numbers(batch.texts, draws, f"redrawn/{run.settings.seed}/{step}")
+    return RedrawnDistributions(distributions, to_device(uniforms, batch.next_ids.device))
 
 
 def with_reference(run: TrainingRun, batch: Batch) -> Batch:
