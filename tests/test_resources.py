@@ -17,6 +17,7 @@ from pipeline.settings.models import Shape
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
+from workflow.resources.data_sizes import examples_of
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import MB, least_mb
 from workflow.resources.machine import CPU, GPU, Machine
@@ -49,6 +50,20 @@ def llama(layers: int, width: int, feed_forward: int, tied: bool) -> Llama:
             tie_word_embeddings=tied,
         )
     )
+
+
+def test_a_mixture_by_weight_is_as_large_as_its_scarcest_source_allows(
+    tmp_path: Path, tiny: dict[str, Any]
+):
+    sources = {}
+    for name, rows in (("few", 100), ("many", 1000)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text('{"instruction": "a", "input": "", "output": "b"}\n' * rows)
+        sources[name] = {"source": "files", "train": str(path), "validation": 10, "test": 10}
+    for weights, train in (({"few": 3, "many": 1}, 80 + 80 // 3), ({}, 80 + 980)):
+        mixture = {"source": "mixture", "sources": sources, "weights": weights}
+        grid = Grid(validate(edited(tiny, {"data.examples": mixture})))
+        assert examples_of(grid) == {"train": train, "validation": 20, "test": 20}
 
 
 @pytest.mark.parametrize("tied", [True, False])

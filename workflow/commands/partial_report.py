@@ -162,7 +162,7 @@ def after_failure(jobs: Jobs) -> str:
         return f"No partial report: {done.stderr.strip()}"
     return (
         f"A partial report: {report.folder / 'report' / 'index.html'}\n{report.summary}\n"
-        "Run again after a mend; a cell that fails for good can be left out of `grid`."
+        "Run again once that is repaired; a cell that fails for good can be left out of `grid`."
     )
 
 

@@ -104,7 +104,7 @@ def main(*, config: Path, json: bool, watch: bool) -> int:
 
 
 def _has_ended(status: Status, seconds: float) -> bool:
-    """Whether nobody works on the experiment; waits so long before it is asked again."""
+    """Whether no run works on the experiment; waits some seconds before it is asked again."""
     if status.since is None:
         return True
     time.sleep(seconds)

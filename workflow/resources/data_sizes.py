@@ -1,11 +1,10 @@
 """How many examples an experiment has, as far as can be told without reading them."""
 
-from collections import Counter
 from functools import cache
 
 from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
-from pipeline.settings.data import Docstrings, Files, Source, named_sources
+from pipeline.settings.data import Docstrings, Files, Mixture, Source, named_sources
 from workflow.config.data_checks import count_rows
 from workflow.grid.grid import Grid
 
@@ -18,9 +17,12 @@ ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
 def examples_of(grid: Grid) -> dict[str, int]:
     """Examples of each split, as far as can be told without reading the data."""
     data = grid.experiment.data
-    counts = Counter({"train": 0, "validation": 0, "test": 0})
-    for source in named_sources(data.examples).values():
-        counts.update(_of_source(source))
+    sources = [_of_source(source) for source in named_sources(data.examples).values()]
+    counts = {split: sum(each[split] for each in sources) for split in sources[0]}
+    if isinstance(data.examples, Mixture) and (weights := data.examples.weights):
+        named = zip(data.examples.sources, sources, strict=True)
+        scarcest = min(each["train"] / weights[name] for name, each in named)
+        counts["train"] = int(scarcest * sum(weights.values()))  # none is repeated
     limits = {"train": data.train_limit, "test": data.test_limit}
     return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
 
