@@ -52,14 +52,25 @@ def llama(layers: int, width: int, feed_forward: int, tied: bool) -> Llama:
     )
 
 
+def write_rows(path: Path, count: int) -> str:
+    path.write_text('{"instruction": "a", "input": "", "output": "b"}\n' * count)
+    return str(path)
+
+
+def test_a_split_in_a_file_of_its_own_is_counted_there(tmp_path: Path, tiny: dict[str, Any]):
+    train, test = write_rows(tmp_path / "a.jsonl", 100), write_rows(tmp_path / "b.jsonl", 700)
+    files = {"source": "files", "train": train, "validation": 0.2, "test": test}
+    grid = Grid(validate(edited(tiny, {"data.examples": files, "data.test_limit": None})))
+    assert examples_of(grid) == {"train": 80, "validation": 20, "test": 700}
+
+
 def test_a_mixture_by_weight_is_as_large_as_its_scarcest_source_allows(
     tmp_path: Path, tiny: dict[str, Any]
 ):
     sources = {}
     for name, rows in (("few", 100), ("many", 1000)):
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text('{"instruction": "a", "input": "", "output": "b"}\n' * rows)
-        sources[name] = {"source": "files", "train": str(path), "validation": 10, "test": 10}
+        path = write_rows(tmp_path / f"{name}.jsonl", rows)
+        sources[name] = {"source": "files", "train": path, "validation": 10, "test": 10}
     for weights, train in (({"few": 3, "many": 1}, 80 + 80 // 3), ({}, 80 + 980)):
         mixture = {"source": "mixture", "sources": sources, "weights": weights}
         grid = Grid(validate(edited(tiny, {"data.examples": mixture})))

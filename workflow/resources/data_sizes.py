@@ -31,14 +31,21 @@ def _of_source(source: Source) -> dict[str, int]:
     """Examples of each split of one source, before any limit."""
     if isinstance(source, Docstrings):
         whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
-        test, validation = round(whole * source.test_share), round(whole * source.validation_share)
+        splits = {"validation": source.validation_share, "test": source.test_share}
     else:
         whole = _of_files(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
-        test, validation = (
-            whole // 10 if isinstance(split, str) else held_out_count(split, whole)
-            for split in (source.test, source.validation)
-        )
-    return {"train": max(1, whole - test - validation), "validation": validation, "test": test}
+        splits = {"validation": source.validation, "test": source.test}
+    held_out = {
+        split: held_out_count(size, whole)
+        for split, size in splits.items()
+        if not isinstance(size, str)
+    }
+    others = {
+        split: _of_files(name) if isinstance(source, Files) else whole // 10
+        for split, name in splits.items()
+        if isinstance(name, str)
+    }
+    return {"train": max(1, whole - sum(held_out.values())), **held_out, **others}
 
 
 def _of_files(files: str) -> int:
