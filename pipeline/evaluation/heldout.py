@@ -23,9 +23,9 @@ width as in C. Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,30 +47,16 @@ TASK = "heldout"
 BINS = 15
 POSITIONS = (1, 9, 33, 129)  # where slices of the tokens begin, counted from 1
 SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
+UNCERTAINTY = "uncertainty"  # of a teacher at a token: 1 - p(g)
 
-
-COLUMNS = ("text", "position", "nll", "confidence", "correct")  # of TokenMetrics
-UNCERTAINTY = "uncertainty"
-
-
-@dataclass(frozen=True)
-class TeacherComparison:
-    """The metrics against one teacher, a value for each token of a batch or of all texts."""
-
-    metrics: Mapping[str, np.ndarray]
-    uncertainty: np.ndarray  # 1 - p(g)
-
-
-@dataclass(frozen=True)
-class TokenMetrics:
-    """The metrics of each token of a batch, or of all texts."""
-
-    text: np.ndarray  # index of the text that a token belongs to
-    position: np.ndarray  # in the response, from 1
-    nll: np.ndarray
-    confidence: np.ndarray  # of the most likely token
-    correct: np.ndarray  # whether that one is the ground truth
-    teachers: Mapping[str, TeacherComparison]
+# The metrics of each token of a batch, or of all texts, by name:
+#   text           index of the text that the token belongs to
+#   position       in the response, from 1
+#   nll            -log q(g)
+#   confidence     of the most likely token
+#   correct        whether that one is the ground truth
+#   TEACHER/NAME   a metric against a teacher, or its uncertainty
+TokenMetrics = Mapping[str, np.ndarray]
 
 
 def measure(
@@ -109,40 +95,27 @@ def measures(tokens: TokenMetrics, ids: Sequence[str], by_position: bool) -> Eva
 
     Slices by the position of tokens are left out for a model whose tokens are not the others'.
     """
-    items = _items(tokens, ids, _positions(tokens.position) if by_position else {})
+    items = _items(tokens, ids, _positions(tokens["position"]) if by_position else {})
     return EvaluationRecords(items=items, calibration=calibration(tokens, ids))
 
 
 def save(path: Path, tokens: TokenMetrics) -> None:
     """Writes the metrics to a file of NumPy's."""
-    columns = {name: getattr(tokens, name) for name in COLUMNS}
-    for teacher, comparison in tokens.teachers.items():
-        columns[f"{teacher}/{UNCERTAINTY}"] = comparison.uncertainty
-        columns |= {f"{teacher}/{name}": values for name, values in comparison.metrics.items()}
+    columns: dict[str, Any] = {**tokens}  # the signature has keywords of other types, too
     np.savez(path, **columns)
 
 
 def load(path: Path) -> TokenMetrics:
     """The metrics that were written to a file."""
     with np.load(path) as file:
-        columns: dict[str, np.ndarray] = dict(file)
-    by_teacher: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in columns.items():
-        teacher, _, metric = name.partition("/")
-        if metric:
-            by_teacher.setdefault(teacher, {})[metric] = values
-    comparisons = {
-        teacher: TeacherComparison(metrics, metrics.pop(UNCERTAINTY))
-        for teacher, metrics in by_teacher.items()
-    }
-    return TokenMetrics(**{name: columns[name] for name in COLUMNS}, teachers=comparisons)
+        return dict(file)
 
 
 def join(parts: Iterable[TokenMetrics], sizes: Sequence[int]) -> TokenMetrics:
     """The metrics of the texts of all parts, one part after the other; `sizes` counts the texts."""
     firsts = [0, *accumulate(sizes)][:-1]
     placed = [
-        replace(part, text=part.text + first) for part, first in zip(parts, firsts, strict=True)
+        {**part, "text": part["text"] + first} for part, first in zip(parts, firsts, strict=True)
     ]
     return _concatenate(placed)
 
@@ -157,27 +130,30 @@ def _tokens(
     total = logits.logsumexp(-1)  # all log-probabilities would take as long again
     student_top = ranking.top_tokens(logits, RANKED)
     greatest = target_log_prob(logits, student_top[:, 0])
-    comparisons = {
-        name: _compare(teacher.signal(batch), logits, student_top)
+    against = {
+        f"{name}/{metric}": values
         for name, teacher in teachers.items()
+        for metric, values in _compare(teacher.signal(batch), logits, student_top).items()
     }
     lengths = [text.target_count for text in batch.texts]
-    return TokenMetrics(
-        text=np.repeat([index_of[text.example_id] for text in batch.texts], lengths),
-        position=np.concatenate([np.arange(1, length + 1) for length in lengths]),
-        nll=_array(total - target_log_prob(logits, batch.next_ids)),
-        confidence=_array((greatest - total).exp()),
-        correct=_array(student_top[:, 0] == batch.next_ids),
-        teachers=comparisons,
-    )
+    return {
+        "text": np.repeat([index_of[text.example_id] for text in batch.texts], lengths),
+        "position": np.concatenate([np.arange(1, length + 1) for length in lengths]),
+        "nll": _array(total - target_log_prob(logits, batch.next_ids)),
+        "confidence": _array((greatest - total).exp()),
+        "correct": _array(student_top[:, 0] == batch.next_ids),
+        **{name: _array(values) for name, values in against.items()},
+    }
 
 
 def _compare(
     signal: TeacherSignal, logits: torch.Tensor, student_top: torch.Tensor
-) -> TeacherComparison:
+) -> dict[str, PerToken]:
+    """The metrics against one teacher, and its uncertainty."""
     p, q = signal.log_probs, log_probs_on(logits, signal.support)
     teacher_top = signal.top_ids
     metrics: dict[str, PerToken] = {
+        UNCERTAINTY: -torch.expm1(target_log_prob(p, signal.support.target)),
         "kl_to_teacher_nats": kl(p, q),
         "reverse_kl_nats": kl(q, p),
     }
@@ -188,10 +164,7 @@ def _compare(
     if teacher_top is not None and teacher_top.shape[-1] == RANKED:
         shared = (teacher_top[:, :, None] == student_top[:, None, :]).any(-1)
         metrics[f"top{RANKED}_agreement"] = shared.float().mean(-1)
-    unsure = -torch.expm1(target_log_prob(p, signal.support.target))
-    return TeacherComparison(
-        {name: _array(values) for name, values in metrics.items()}, _array(unsure)
-    )
+    return metrics
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
@@ -199,43 +172,41 @@ def _array(values: torch.Tensor) -> np.ndarray:
 
 
 def _concatenate(parts: Sequence[TokenMetrics]) -> TokenMetrics:
-    first = parts[0]
-    teachers = {
-        name: TeacherComparison(
-            {
-                metric: np.concatenate([part.teachers[name].metrics[metric] for part in parts])
-                for metric in comparison.metrics
-            },
-            np.concatenate([part.teachers[name].uncertainty for part in parts]),
-        )
-        for name, comparison in first.teachers.items()
-    }
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
-    return TokenMetrics(**columns, teachers=teachers)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _items(
     tokens: TokenMetrics, ids: Sequence[str], by_position: dict[str, np.ndarray]
 ) -> pa.Table:
     """The means of the tokens of each text: of all of them, and of the slices that there are."""
-    everything = np.ones(len(tokens.nll), dtype=bool)
+    everything = np.ones(len(tokens["nll"]), dtype=bool)
     tables = []
 
     def add(name: str, values: np.ndarray, teacher: str, slices: Mapping[str, np.ndarray]) -> None:
         """Appends the means of a metric over all tokens and over each slice."""
         for part, chosen in ({"": everything} | dict(slices)).items():
             metric = Metric(TASK, name, slice=part, teacher=teacher)
-            tables.append(_means(metric, values, chosen, tokens.text, ids))
+            tables.append(_means(metric, values, chosen, tokens["text"], ids))
 
-    add("nll_nats", tokens.nll, "", by_position)
-    for teacher, comparison in tokens.teachers.items():
-        by_difficulty = _difficulty(comparison.uncertainty)
+    add("nll_nats", tokens["nll"], "", by_position)
+    for teacher, metrics in _by_teacher(tokens).items():
+        by_difficulty = _difficulty(metrics.pop(UNCERTAINTY))
         for part, chosen in by_difficulty.items():
             metric = Metric(TASK, "nll_nats", slice=part, teacher=teacher)
-            tables.append(_means(metric, tokens.nll, chosen, tokens.text, ids))
-        for name, values in comparison.metrics.items():
+            tables.append(_means(metric, tokens["nll"], chosen, tokens["text"], ids))
+        for name, values in metrics.items():
             add(name, values, teacher, by_difficulty | by_position if name in SLICED else {})
     return pa.concat_tables(tables)
+
+
+def _by_teacher(tokens: TokenMetrics) -> dict[str, dict[str, np.ndarray]]:
+    """The metrics against each teacher, by name."""
+    by_teacher: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in tokens.items():
+        teacher, slash, metric = name.rpartition("/")
+        if slash:
+            by_teacher.setdefault(teacher, {})[metric] = values
+    return by_teacher
 
 
 def _positions(position: np.ndarray) -> dict[str, np.ndarray]:
@@ -275,8 +246,8 @@ def _means(
 
 def calibration(tokens: TokenMetrics, ids: Sequence[str]) -> pa.Table:
     """Rows of CALIBRATION: sums over the tokens of each text in each bin that it has."""
-    bins = np.minimum((tokens.confidence * BINS).astype(np.int64), BINS - 1)
-    cells = tokens.text * BINS + bins
+    bins = np.minimum((tokens["confidence"] * BINS).astype(np.int64), BINS - 1)
+    cells = tokens["text"] * BINS + bins
     size = len(ids) * BINS
     counts = np.bincount(cells, minlength=size)
     present = np.flatnonzero(counts)
@@ -284,7 +255,9 @@ def calibration(tokens: TokenMetrics, ids: Sequence[str]) -> pa.Table:
         "example_id": [ids[index] for index in (present // BINS).tolist()],
         "bin": (present % BINS).astype(np.int32),
         "tokens": counts[present],
-        "confidence": np.bincount(cells, weights=tokens.confidence, minlength=size)[present],
-        "correct": np.bincount(cells, weights=tokens.correct, minlength=size)[present].astype(int),
+        "confidence": np.bincount(cells, weights=tokens["confidence"], minlength=size)[present],
+        "correct": np.bincount(cells, weights=tokens["correct"], minlength=size)[present].astype(
+            int
+        ),
     }
     return pa.table(columns, schema=schemas.CALIBRATION)

@@ -14,7 +14,6 @@ Notation: a and b the log-likelihoods of a span's text under teacher and student
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -32,16 +31,6 @@ from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.tokenizer_alignment.token_bytes import MARKER
 
 Bytes = Sequence[bytes]  # of each token of a vocabulary
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The values of some texts by metric, and what they weigh."""
-
-    metric: Metric
-    ids: list[str]
-    values: np.ndarray
-    weights: np.ndarray
 
 
 @torch.no_grad()
@@ -64,8 +53,7 @@ def measure(
         parts.append(_bits_per_byte(batch, logits, vocabulary))
         for name, teacher in teachers.items():
             parts += _over_spans(batch, logits, vocabulary, name, teacher, specials[name])
-    tables = [item_rows(part.metric, part.ids, part.values, part.weights) for part in parts]
-    return EvaluationRecords(items=pa.concat_tables(tables))
+    return EvaluationRecords(items=pa.concat_tables(parts))
 
 
 def counterparts(
@@ -85,12 +73,12 @@ def _byte_count(text: Text, vocabulary: Bytes) -> int:
     return sum(len(vocabulary[token]) for token in text.target_ids)
 
 
-def _bits_per_byte(batch: Batch, logits: torch.Tensor, vocabulary: Bytes) -> Measured:
+def _bits_per_byte(batch: Batch, logits: torch.Tensor, vocabulary: Bytes) -> pa.Table:
     nll = logits.logsumexp(-1) - target_log_prob(logits, batch.next_ids)
     sums = _by_text(nll, batch.sequence, len(batch.texts))
     sizes = np.array([_byte_count(text, vocabulary) for text in batch.texts])
     ids = [text.example_id for text in batch.texts]
-    return Measured(Metric(TASK, "bits_per_byte"), ids, sums / math.log(2) / sizes, sizes)
+    return item_rows(Metric(TASK, "bits_per_byte"), ids, sums / math.log(2) / sizes, sizes)
 
 
 def _over_spans(
@@ -100,7 +88,7 @@ def _over_spans(
     name: str,
     teacher: AlignedTeacher,
     specials: Collection[tuple[int, int]],
-) -> Iterator[Measured]:
+) -> Iterator[pa.Table]:
     """The measures against a teacher, on those of the texts that are aligned."""
     is_aligned = [text.example_id in teacher.alignment.texts for text in batch.texts]
     if not any(is_aligned):
@@ -119,14 +107,14 @@ def _over_spans(
     b = spans.student_sums(target_log_prob(student, signal.support.target))
     sizes = np.array([_byte_count(text, vocabulary) for text in aligned.texts])
     divergence = _by_text(_span_or_not(a, b), text_of_span, len(ids)) / sizes
-    yield Measured(Metric(TASK, "span_kl_nats_per_byte", teacher=name), ids, divergence, sizes)
+    yield item_rows(Metric(TASK, "span_kl_nats_per_byte", teacher=name), ids, divergence, sizes)
 
     if signal.top_ids is not None:
         tops = signal.top_ids[spans.teacher_first, 0], student.argmax(-1)[spans.student_first]
         agree = agreement(*tops, teacher.alignment.teacher_bytes, vocabulary, specials)
         counts = _by_text(torch.ones_like(agree), text_of_span, len(ids))
         shares = _by_text(agree, text_of_span, len(ids)) / counts
-        yield Measured(Metric(TASK, "span_top1_agreement", teacher=name), ids, shares, counts)
+        yield item_rows(Metric(TASK, "span_top1_agreement", teacher=name), ids, shares, counts)
 
 
 def _span_or_not(a: PerSpan, b: PerSpan) -> PerSpan:
