@@ -19,20 +19,23 @@ OF_BUILDER = ("data_dir", "data_files", "cache_dir")  # options that say which f
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def download(name: str, file: str, revision: str) -> Path:
-    """A file of a data set of the hub. Raises OSError or ValueError if it can't be had."""
+def download(name: str, file: str, revision: str, instead: str) -> Path:
+    """A file of a data set of the hub. Raises ValueError, with a way out, if it can't be had."""
     import huggingface_hub
 
-    path = huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=revision)
+    try:
+        path = huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=revision)
+    except (OSError, ValueError) as error:
+        raise unreachable(f"data set {name!r}, file {file!r},", error, instead) from error
     return Path(path)
 
 
-def load(name: str, config: str | None, revision: str | None, **options: Any) -> Any:
+def load(name: str, config: str | None, revision: str | None, instead: str, **options: Any) -> Any:
     """A data set, or what else `datasets.load_dataset` makes of the options.
 
     Raises:
-        OSError: if it can't be had.
-        ValueError: if it has no such split, or is of another kind than rows in files of its own.
+        ValueError: if it can't be had, with a way out; if it has no such split, or is of another
+            kind than rows in files of its own.
     """
     import datasets  # slow, and needed for these sources only
 
@@ -42,11 +45,21 @@ def load(name: str, config: str | None, revision: str | None, **options: Any) ->
         for fault in _faults(builder, name, are_files_chosen="data_files" in which):
             raise ValueError(fault)
         return datasets.load_dataset(name, config, revision=revision, **options)
-    except OSError:
-        raise
+    except OSError as error:
+        named = {"configuration": config, "split": options.get("split")}
+        parts = "".join(f", {key} {value!r}," for key, value in named.items() if value)
+        raise unreachable(f"data set {name!r}{parts}", error, instead) from error
     except Exception as error:  # the library has kinds of its own, for scripts and for bad files
         reason = " ".join(f"{error}".split())
         raise ValueError(f"data set {name!r} can't be read: {reason:.300}") from error
+
+
+def unreachable(what: str, error: Exception, instead: str) -> ValueError:
+    """An error that says why something of the hub can't be loaded, and what to do instead."""
+    reason = " ".join(str(error).split())
+    return ValueError(
+        f"{what} can't be loaded: {reason:.300}. Where the hub is out of reach, {instead}"
+    )
 
 
 def _faults(builder: Any, name: str, *, are_files_chosen: bool) -> Iterator[str]:

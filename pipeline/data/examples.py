@@ -4,10 +4,9 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import index
-from typing import SupportsIndex, overload
+from itertools import islice
 
 from pipeline.artifacts.schemas import BATCH_ROWS, SPLITS, Row
 from pipeline.data import conversations
@@ -124,7 +123,7 @@ def prompt(example: Example, template: AnyTemplate) -> str:
 
 
 @dataclass(frozen=True)
-class Identified(Sequence[tuple[str, Example]]):
+class Identified:
     """Examples with their ids."""
 
     ids: Sequence[str]
@@ -134,18 +133,9 @@ class Identified(Sequence[tuple[str, Example]]):
         """The number of examples."""
         return len(self.ids)
 
-    @overload
-    def __getitem__(self, place: SupportsIndex) -> tuple[str, Example]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> "Identified": ...
-
-    def __getitem__(self, place: SupportsIndex | slice) -> "tuple[str, Example] | Identified":
-        """The example at a place with its id, or those of a range."""
-        if isinstance(place, slice):
-            return Identified(self.ids[place], self.examples[place])
-        number = index(place)
-        return self.ids[number], self.examples[number]
+    def __iter__(self) -> Iterator[tuple[str, Example]]:
+        """Each id with its example."""
+        return zip(self.ids, self.examples, strict=True)
 
 
 def assign_ids(
@@ -174,17 +164,15 @@ def _numbered(name: str, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
 
 
-def column_batches(
-    identified: Sequence[tuple[str, Example]], template: AnyTemplate
-) -> Iterator[dict[str, list]]:
+def column_batches(identified: Identified, template: AnyTemplate) -> Iterator[dict[str, list]]:
     """The columns of examples, some rows at a time; of no examples a batch without rows."""
-    are_chats = any(example.chat for _, example in identified)
-    for first in range(0, max(1, len(identified)), BATCH_ROWS):
-        yield example_columns(identified[first : first + BATCH_ROWS], template, are_chats)
+    are_chats, rows = any(example.chat for _, example in identified), iter(identified)
+    for _ in range(0, max(1, len(identified)), BATCH_ROWS):
+        yield example_columns(islice(rows, BATCH_ROWS), template, are_chats)
 
 
 def example_columns(
-    identified: Sequence[tuple[str, Example]], template: AnyTemplate, are_chats: bool | None = None
+    identified: Iterable[tuple[str, Example]], template: AnyTemplate, are_chats: bool | None = None
 ) -> dict[str, list]:
     """The columns of EXAMPLES, or of CHAT_EXAMPLES; None: the latter where any is a chat."""
     rows = list(identified)

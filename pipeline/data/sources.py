@@ -15,12 +15,12 @@ from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.foreign_files import ENDS, matching
 from pipeline.data.plain_texts import plain_text, read_plain_texts
-from pipeline.data.rows import Row, read_rows
+from pipeline.data.rows import Row, numbered, read_rows
 from pipeline.data.rows_to_examples import to_example
 from pipeline.data.splits import (
     content_digest,
     deduplicate,
-    held_out_count,
+    held_out_counts,
     hold_out,
     hold_out_first,
     shuffled,
@@ -29,6 +29,10 @@ from pipeline.data.splits import (
 from pipeline.data.stored_examples import stored
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
+
+INSTEAD = (
+    "set data.examples.source to `files`, with local copies, or to `docstrings`, which needs none"
+)
 
 
 @dataclass(frozen=True)
@@ -101,47 +105,27 @@ def gather_hub(settings: Hub, seed: int, *, are_chats: bool) -> RawDataset:
 def _hub_rows(settings: Hub, split: str) -> Iterator[Row]:
     if split.endswith(ENDS):
         return read_rows(_hub_file(settings, split))
-    try:
-        table = datasets_library.load(
-            settings.name, settings.config, settings.revision, split=split
-        )
-    except OSError as error:
-        raise _unreachable(f"{settings.name!r}, split {split!r},", error) from error
-    return (
-        Row(f"{settings.name}[{split}], row {number}", dict(values), is_padded=True)
-        for number, values in enumerate(table, start=1)
-    )
+    config, revision = settings.config, settings.revision
+    table = datasets_library.load(settings.name, config, revision, INSTEAD, split=split)
+    return numbered(table, f"{settings.name}[{split}]")
 
 
 def _hub_file(settings: Hub, file: str) -> Path:
     """A file of a data set, for sets whose files are not splits of one table."""
     if Path(settings.name).is_dir():
         return _existing("name", f"{settings.name}/{file}")[0]
-    try:
-        return datasets_library.download(settings.name, file, settings.revision)
-    except (OSError, ValueError) as error:
-        raise _unreachable(f"{settings.name!r}, file {file!r},", error) from error
+    return datasets_library.download(settings.name, file, settings.revision, INSTEAD)
 
 
 def _hub_texts(settings: Hub, name: str) -> list[str]:
     config, revision = settings.plain_text_config, settings.plain_text_revision
+    # Sets of prose are large: the start of the stream spares the download of the whole.
+    stream = datasets_library.load(name, config, revision, INSTEAD, split="train", streaming=True)
     try:
-        # Sets of prose are large: the start of the stream spares the download of the whole.
-        stream = datasets_library.load(name, config, revision, split="train", streaming=True)
-        values = list(islice(stream, settings.plain_text_documents))
+        rows = list(islice(numbered(stream, name), settings.plain_text_documents))
     except OSError as error:
-        raise _unreachable(repr(name), error) from error
-    texts = [plain_text(Row(f"{name}, row {number}", row)) for number, row in enumerate(values, 1)]
-    return [text.strip() for text in texts if text.strip()]
-
-
-def _unreachable(what: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split())
-    return ValueError(
-        f"data set {what} can't be loaded from the hub: {reason:.300}. Where the hub is out of "
-        "reach, set data.examples.source to `files`, with local copies, or to `docstrings`, "
-        "which needs none"
-    )
+        raise datasets_library.unreachable(f"data set {name!r}", error, INSTEAD) from error
+    return [text for row in rows if (text := plain_text(row).strip())]
 
 
 def _gather(
@@ -157,12 +141,7 @@ def _gather(
     read = partial(_examples, settings=settings, are_chats=are_chats, dropped=dropped)
     splits = {split: stored(read(part, split)) for split, part in parts.items()}
     train = splits["train"]
-    sizes = {"validation": settings.validation, "test": settings.test}
-    to_draw = {
-        split: held_out_count(size, len(train))
-        for split, size in sizes.items()
-        if not isinstance(size, str)
-    }
+    to_draw = held_out_counts(settings, len(train))
     if settings.held_out_by == "order":
         splits |= hold_out_first(train, to_draw)
     else:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pipeline.data.examples import Example, dedup_key, normalise, opening_key, question_keys
 from pipeline.data.stored_examples import StoredExamples
+from pipeline.settings.data import Files, Hub
 
 NEAR_IDENTICAL_PERCENT = 80  # of the distinct words of two texts together, those in both
 
@@ -70,6 +71,16 @@ def content_digest(example: Example) -> bytes:
 def held_out_count(size: float, examples: int) -> int:
     """How many of the examples a held-out split has; a size below 1 is a share of them."""
     return int(size) if size >= 1 else max(1, round(size * examples))
+
+
+def held_out_counts(source: Files | Hub, examples: int) -> dict[str, int]:
+    """How many examples each split has that a source holds out from so many."""
+    sizes = {"validation": source.validation, "test": source.test}
+    return {
+        split: held_out_count(size, examples)
+        for split, size in sizes.items()
+        if not isinstance(size, str)
+    }
 
 
 def hold_out(

@@ -119,7 +119,7 @@ def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overla
     """A warning for each split that shares questions with training, naming some of the ids."""
     warnings = []
     for split, common in shared.items():
-        ids = [splits[split][index][0] for index in common.questions]
+        ids = [splits[split].ids[index] for index in common.questions]
         if ids:
             more = ", ..." if len(ids) > NAMED else ""
             warnings.append(

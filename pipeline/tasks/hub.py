@@ -10,10 +10,11 @@ from typing import Any
 
 from pipeline.data import datasets_library
 from pipeline.data.foreign_files import ENDS
-from pipeline.data.rows import Row, read_rows
+from pipeline.data.rows import Row, numbered, read_rows
 from pipeline.settings.evaluation import ItemSource
 
 TIMEOUT_SECONDS = 60
+INSTEAD = "name a local copy in evaluation.data"
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,10 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
     taken_from = origin(source.name, source.revision)
     assert taken_from.commit is not None
     if source.split and source.split.endswith(ENDS):
-        try:
-            path = datasets_library.download(source.name, source.split, taken_from.commit)
-        except (OSError, ValueError) as error:
-            raise unreachable(f"{source.split} of data set {source.name!r}", error) from error
+        path = datasets_library.download(source.name, source.split, taken_from.commit, INSTEAD)
         return list(read_rows(path)), taken_from
     table = dataset(source.name, source.config, taken_from.commit, split=source.split or "test")
-    return [
-        Row(f"{source.name}, row {number}", row, is_padded=True)
-        for number, row in enumerate(table, 1)
-    ], taken_from
+    return list(numbered(table, source.name)), taken_from
 
 
 def _from_web(url: str) -> list[Row]:
@@ -66,7 +61,7 @@ def _from_web(url: str) -> list[Row]:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             content = response.read()
     except (urllib.error.URLError, TimeoutError) as error:
-        raise unreachable(url, error) from error
+        raise datasets_library.unreachable(url, error, INSTEAD) from error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / url.rsplit("/", 1)[-1]
         path.write_bytes(content)
@@ -75,21 +70,9 @@ def _from_web(url: str) -> list[Row]:
 
 def dataset(name: str, config: str | None, commit: str | None, **options: Any) -> Any:
     """A data set or a split of it at a commit; without a commit, a local folder."""
-    try:
-        if commit is not None:
-            return datasets_library.load(name, config, commit, **options)
-        # A folder can change under its name: nothing of it may outlive this call.
-        with tempfile.TemporaryDirectory() as cache:
-            options |= {"cache_dir": cache, "keep_in_memory": True}
-            return datasets_library.load(name, config, None, **options)
-    except OSError as error:
-        raise unreachable(f"data set {name!r} {config or ''}", error) from error
-
-
-def unreachable(what: str, error: Exception) -> ValueError:
-    """An error that says why something of the hub can't be loaded, and the way out."""
-    reason = " ".join(str(error).split())
-    return ValueError(
-        f"{what} can't be loaded: {reason:.300}. Where the hub is out of reach, name a local copy "
-        "in evaluation.data"
-    )
+    if commit is not None:
+        return datasets_library.load(name, config, commit, INSTEAD, **options)
+    # A folder can change under its name: nothing of it may outlive this call.
+    with tempfile.TemporaryDirectory() as cache:
+        options |= {"cache_dir": cache, "keep_in_memory": True}
+        return datasets_library.load(name, config, None, INSTEAD, **options)

@@ -11,7 +11,7 @@ from pyarrow import ArrowException
 
 from pipeline.data import docstrings
 from pipeline.data.foreign_files import ENDS, matching
-from pipeline.data.splits import held_out_count
+from pipeline.data.splits import held_out_counts
 from pipeline.settings.data import ChatTemplate, DataSettings, Docstrings, Files, Hub, named_sources
 from pipeline.settings.experiment import Experiment
 from workflow.config import template_checks
@@ -75,7 +75,7 @@ def _few_rows(source: Files, place: str) -> Iterator[str]:
     rows = _count_train(source)
     if rows is None:
         return
-    counts = _held_out(source, rows)
+    counts = held_out_counts(source, rows)
     if sum(counts.values()) >= rows:
         held_out = " and ".join(f"{count} for {split}" for split, count in counts.items())
         yield (
@@ -92,16 +92,6 @@ def _count_train(source: Files) -> int | None:
     return sum(known) if counts and len(known) == len(counts) else None
 
 
-def _held_out(source: Files, rows: int) -> dict[str, int]:
-    """The examples of the splits that are held out from so many rows."""
-    sizes = {"validation": source.validation, "test": source.test}
-    return {
-        split: held_out_count(size, rows)
-        for split, size in sizes.items()
-        if not isinstance(size, str)
-    }
-
-
 def most_training_examples(data: DataSettings) -> int | None:
     """The training examples that there are at most; None if that isn't known."""
     total = 0
@@ -109,7 +99,7 @@ def most_training_examples(data: DataSettings) -> int | None:
         rows = _count_train(source) if isinstance(source, Files) else None
         if not isinstance(source, Files) or rows is None:
             return data.train_limit
-        total += max(0, rows - sum(_held_out(source, rows).values()))
+        total += max(0, rows - sum(held_out_counts(source, rows).values()))
     return min(total, data.train_limit or total)
 
 
