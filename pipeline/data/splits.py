@@ -114,8 +114,9 @@ def _draws_of_groups(examples: Iterable[Example], seed: str) -> list[bytes]:
     groups: list[bytes] = []
     least: dict[bytes, bytes] = {}
     for example in examples:
-        draw = _draw(seed, "\0".join(dedup_key(example)))
-        group = digest(*opening_key(example))
+        question = dedup_key(example)
+        draw = _draw(seed, "\0".join(question))
+        group = digest(*(opening_key(example) if example.chat else question))
         groups.append(group)
         least[group] = min(draw, least.get(group, draw))
     return [least[group] for group in groups]
