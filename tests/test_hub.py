@@ -13,7 +13,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import prompt_pieces
+from pipeline.publishing.cards import model_card
 from pipeline.publishing.chat_template import chat_template, token_ids
+from pipeline.publishing.finished import FinishedReport
+from pipeline.publishing.students import Student
 from pipeline.settings.data import Template
 from workflow.commands import main
 
@@ -166,3 +169,23 @@ def test_the_chat_template_is_that_of_the_training_for_any_frame(
     ]:
         (prompt,) = Encoder(tokenizer).prompts([prompt_pieces(instruction, input, frame)])
         assert token_ids(tokenizer, template, instruction, input) == prompt
+
+
+def test_a_card_gives_no_unit_to_values_beyond_its_scale(tmp_path: Path) -> None:
+    score = {"task": "scrolls", "slice": "", "metric": "f1", "value": 34.2, "stderr": 1.5, "n": 50}
+    scores = pd.DataFrame([score])
+    student = Student(
+        id="jsd.small.s1-0a1b2c3d",
+        teacher="large",
+        student="small",
+        method="jsd",
+        seed=1,
+        scores=scores,
+        manifest={"settings": {}},
+        template=Template(),
+        data={"source": "docstrings"},
+        base={},
+    )
+    report = FinishedReport(tmp_path, scores, {"experiment": "tiny"}, {}, {})
+    card = model_card(f"lab/{student.id}", report, NAME, student, "mit", True)
+    assert "| scrolls | F1 ↑ |  | 34.200 | 1.500 | 50 |" in card.text

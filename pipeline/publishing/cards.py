@@ -1,17 +1,20 @@
 """The cards of what is put onto the hub: README files with fields that the hub reads."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
 from pipeline.publishing.finished import FinishedReport
 from pipeline.publishing.students import Student
-from pipeline.reporting.analysis.metrics import Measure, metric_named
+from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.own_tasks import metrics_of
+from pipeline.reporting.analysis.scores import measures_of
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.tuning import with_values
 
+Score = Mapping[Hashable, Any]  # a row of scores.parquet
 LIBRARY, TASK = "transformers", "text-generation"
 TAGS = ["distilbench", "knowledge-distillation"]
 MODEL = """\
@@ -118,6 +121,7 @@ def model_card(
     has_chat_template: bool,
 ) -> ModelCard:
     """The card of a student. Its fields are checked as the hub's library does."""
+    measured = _measured(report, student)
     fields = ModelCardData(
         model_name=repository.rpartition("/")[2],
         library_name=LIBRARY,
@@ -126,7 +130,7 @@ def model_card(
         base_model=student.base.get("name"),
         datasets=student.data["name"] if student.data["source"] == "hub" else None,
         tags=[*TAGS, student.method],
-        eval_results=list(_results(report, report_repository, student)),
+        eval_results=list(_results(measured, report, report_repository, student)),
     )
     # those that were chosen by a search among them
     settings = with_values(student.manifest["settings"], student.manifest.get("chosen", {}))
@@ -141,7 +145,7 @@ def model_card(
         report=report_repository,
         repository=repository,
         tokens=student.manifest["settings"].get("max_new_tokens", 64),
-        scores=_table(report, student),
+        scores=_table(measured),
         training=json.dumps(settings, indent=1, ensure_ascii=False),
         **_prompt(student, has_chat_template),
         **_made(report, license),
@@ -172,32 +176,40 @@ def report_card(
     return DatasetCard(text)
 
 
+def _measured(report: FinishedReport, student: Student) -> list[tuple[Measure, Score]]:
+    known = measures_of(report.scores, {}, metrics_of(report.manifests))
+    measures = {measure.names: measure for measure in known}
+    return [
+        (measures[score["task"], score["slice"], score["metric"]], score)
+        for score in student.scores.to_dict("records")
+    ]
+
+
 def _results(
-    report: FinishedReport, report_repository: str, student: Student
-) -> Iterable[EvalResult]:
+    measured: Iterable[tuple[Measure, Score]],
+    report: FinishedReport,
+    report_repository: str,
+    student: Student,
+) -> Iterator[EvalResult]:
     data = str(student.data.get("name", student.data["source"]))
-    own = metrics_of(report.manifests)
-    for row in student.scores.to_dict("records"):
+    for measure, score in measured:
         yield EvalResult(
             task_type=TASK,
             dataset_type=data,
-            dataset_name=f"{data}, {row['task']}",
-            metric_type=row["metric"],
-            metric_name=metric_named(row["metric"], {}, own.get(row["task"])).title,
-            metric_value=row["value"],
+            dataset_name=f"{data}, {measure.task}",
+            metric_type=measure.metric.name,
+            metric_name=measure.metric.title,
+            metric_value=score["value"],
             source_name=f"DistilBench report {report.name}",
             source_url=f"https://huggingface.co/datasets/{report_repository}",
         )
 
 
-def _table(report: FinishedReport, student: Student) -> str:
-    own = metrics_of(report.manifests)
+def _table(measured: Iterable[tuple[Measure, Score]]) -> str:
     lines = ["| task | measure | unit | value | ± | items |", "|---|---|---|---|---|---|"]
-    for row in student.scores.to_dict("records"):
-        task, name = row["task"], row["metric"]
-        measure = Measure(task, metric_named(name, {}, own.get(task)))
-        names = (task, measure.heading, measure.metric.unit)
-        numbers = (measure.format(row["value"]), measure.format(row["stderr"]), str(row["n"]))
+    for measure, score in measured:
+        names = (measure.task, measure.heading, measure.metric.unit)
+        numbers = (measure.format(score["value"]), measure.format(score["stderr"]), str(score["n"]))
         lines.append(f"| {' | '.join((*names, *numbers))} |")
     return "\n".join(lines)
 

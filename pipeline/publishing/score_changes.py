@@ -87,7 +87,7 @@ def compare_scores(
     is_equal = both["value"] == both["value_after"]
     changes: list[Change] = []
     known = measures_of(pd.concat([before, after]), {}, own)
-    measures = {(each.task, each.slice, each.metric.name): each for each in known}
+    measures = {measure.names: measure for measure in known}
     for names, cells in both[~is_equal].groupby(MEASURE, sort=False):
         changes += _tested(measures[names], cells)
     return ScoreChanges(int(is_equal.sum()), tuple(changes))

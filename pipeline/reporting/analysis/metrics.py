@@ -115,6 +115,11 @@ class Measure:
     slice: str = ""  # a part of the task's items or of their tokens; empty for all
 
     @property
+    def names(self) -> tuple[str, str, str]:
+        """What distinguishes it from other measures: its task, slice and metric."""
+        return self.task, self.slice, self.metric.name
+
+    @property
     def key(self) -> str:
         """The column's name in machine-readable tables."""
         return "/".join(filter(None, (self.task, self.slice, self.metric.name)))
@@ -122,8 +127,8 @@ class Measure:
     @property
     def columns(self) -> dict[str, str]:
         """The columns of a machine-readable table that say what was measured."""
-        names = {"task": self.task, "slice": self.slice, "metric": self.metric.name}
-        return {**names, "unit": self.metric.unit}
+        task, part, metric = self.names
+        return {"task": task, "slice": part, "metric": metric, "unit": self.metric.unit}
 
     @property
     def heading(self) -> str:

@@ -184,7 +184,7 @@ class Results:
 
     def matrix(self, row: Row, measure: Measure) -> ItemMatrix:
         """The items of all evaluations that a row's are among."""
-        return self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+        return self.items[row.teacher, *measure.names]
 
     def contributions(
         self, rows: Sequence[Row], seeds: Sequence[int], measure: Measure
@@ -264,7 +264,7 @@ def _over_seeds(
 ) -> tuple[dict[tuple[Row, Measure], dict[int, str]], dict[tuple[Row, Measure], Mean]]:
     """Evaluations by seed, and their mean, of each row and measure."""
     row_of = {row.cell: row for row in rows}
-    measure_of = {(each.task, each.slice, each.metric.name): each for each in measures}
+    measure_of = {measure.names: measure for measure in measures}
     # an evaluation that is in the grid under several seeds is one run
     distinct = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
     lists = distinct.groupby([*CELL, *SCORE], sort=False)[["seed", "id", "value"]].agg(list)

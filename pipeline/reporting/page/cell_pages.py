@@ -67,7 +67,7 @@ def cell_pages(
         steps = {seed: known[id] for seed, id in ids.items() if id in known}
         scores, slices = (
             {
-                measure: errors[*row.cell, measure.task, measure.slice, measure.metric.name]
+                measure: errors[*row.cell, *measure.names]
                 for measure in measures
                 if (row, measure) in results.means
             }
