@@ -156,7 +156,7 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
     return multiples_plot(
         "training_loss",
         "Training loss",
-        f"Means over training seeds in nats/token, {smoothing}. Each method has a loss, and so an "
+        f"Means over training seeds, {smoothing}. Each method has a loss, and so an "
         f"axis, of its own: heights can't be compared.{coincide}",
         draw,
         {"": ""} if together else {title: title for title in titles.values()},
@@ -164,6 +164,7 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
         1.2 if few else 0.75,
         legend=lambda: handles_of(of_pairs, markers=False) if together and len(titles) > 1 else [],
         narrowest=2.0 if few else 1.6,
+        label="nats/token",
     )
 
 
