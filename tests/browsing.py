@@ -1,7 +1,9 @@
 """A real browser, headless and without a network, and what it shows of a report."""
 
+import base64
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -72,3 +74,17 @@ def fetched(chrome: Chrome) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
     sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [message["request"]["url"] for message in sent]
+
+
+def printed_pages(chrome: Chrome) -> dict[str, bytes]:
+    """The printed page, as PDF has it, that each link to another host stands on, by its address."""
+    printed = chrome.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    pdf = base64.b64decode(printed["data"])
+    objects = dict(re.findall(rb"(\d+) 0 obj\n(.*?)endobj", pdf, re.DOTALL))
+    pages = {}
+    for page in objects.values():
+        if re.search(rb"/Type /Page\b", page) and (links := re.search(rb"/Annots \[(.*?)\]", page)):
+            for number in re.findall(rb"(\d+) 0 R", links[1]):
+                if address := re.search(rb"/URI \(https?://(.*?)\)", objects[number]):
+                    pages[address[1].decode()] = page
+    return pages

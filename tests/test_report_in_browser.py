@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browsing import UNFOLD, chromium, fetched, find, seen, show
+from browsing import UNFOLD, chromium, fetched, find, printed_pages, seen, show
 from reports import SMALL, Made
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
@@ -36,7 +36,6 @@ def test_the_page_loads_without_an_error_and_fetches_nothing(chrome: Chrome, mad
 
 def test_scores_are_drawn_against_costs_by_choice(chrome: Chrome, made: Made) -> None:
     show(chrome, made)
-    chrome.execute_script(UNFOLD)
     figure = find(chrome, "#plot-quality_by_cost")
     assert len(figure.find_elements(By.CSS_SELECTOR, "svg.chart")) == 2  # pairs
     points = figure.find_elements(By.CSS_SELECTOR, "svg.chart g")
@@ -63,7 +62,6 @@ def test_scores_are_drawn_against_costs_by_choice(chrome: Chrome, made: Made) ->
 
 def test_a_method_is_hidden_and_shown_again_by_its_name(chrome: Chrome, made: Made) -> None:
     show(chrome, made)
-    chrome.execute_script(UNFOLD)
     figure = find(chrome, "#plot-quality_by_cost")
     shown = len(figure.find_elements(By.CSS_SELECTOR, "svg.chart g"))
     button = figure.find_element(By.XPATH, ".//button[normalize-space()='jsd']")
@@ -100,7 +98,6 @@ def test_headings_sort_by_the_keyboard(chrome: Chrome, made: Made) -> None:
 def long(chrome: Chrome, made: Made) -> WebElement:
     """The table of all differences, which is long enough to be filtered."""
     show(chrome, made)
-    chrome.execute_script(UNFOLD)
     return find(chrome, "#table-differences")
 
 
@@ -255,3 +252,20 @@ def test_a_page_on_paper_has_no_controls(chrome: Chrome, made: Made) -> None:
         assert figure.size["width"] > page.size["width"] / 2
     finally:
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_no_heading_stands_alone_at_the_foot_of_a_printed_page(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    chrome.execute_script(
+        "const link = (text) => Object.assign(document.createElement('a'),"
+        " {href: `https://${text}.invalid`, textContent: '.'});"
+        "document.querySelectorAll('#overview summary').forEach((summary, place) => {"
+        " const next = summary.nextElementSibling;"
+        " summary.append(link(`heading-${place}`));"
+        " (next.querySelector('figcaption') ?? next).prepend(link(`text-${place}`)); })"
+    )
+    pages = printed_pages(chrome)
+    headings = [address for address in pages if address.startswith("heading")]
+    assert len(headings) > 10
+    for heading in headings:
+        assert pages[heading] == pages[heading.replace("heading", "text")]
