@@ -89,7 +89,7 @@ def test_tables_mark_the_best_as_the_tests_do_and_say_why(partial: Comparisons) 
     assert "unequal seeds" in table.caption
     first = primary_table(SETTINGS, partial, {})
     assert [row.label for row in first.methods] == ["jsd", "gkd", "plain"]
-    assert [row.cells[0].best for row in first.methods] == [True, False, False]
+    assert [first.columns[0].cell(row.label).best for row in first.methods] == [True, False, False]
     assert "unequal seeds" in first.caption
 
 
@@ -139,7 +139,7 @@ def test_a_score_stands_under_its_own_seed_where_another_seed_has_none(tmp_path:
     settings = ReportSettings.model_validate(synthetic.settings(SMALL))
     results = assemble(inputs, {})
     job, costs = Job("r", "c", {}, {}), collect_costs(inputs, results)
-    html = page.render(job, settings, compare(results, settings), costs, [])
+    html = page.render(job, settings, compare(results, settings), costs, {}, [])
     (measure,) = (each for each in results.measures if each.metric.name == "rouge_l")
     first, third = map(measure.format, results.means[results.trained[0], measure].seed_values)
     cell = html[html.index('id="cell/method/large/small/sft"') :]

@@ -12,7 +12,6 @@ from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_input
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.attribution import collect_costs
-from pipeline.reporting.costs.quality_vs_cost import training_seconds
 from pipeline.reporting.page import page
 from pipeline.reporting.page.primary_table import training_times
 from pipeline.reporting.paper import documents
@@ -80,9 +79,9 @@ def write_report(
     }
     tables = list(paper_tables(comparisons, settings.methods))
     documents.write(folder / "paper", settings.experiment, tables, figures)
-    html = page.render(job, settings, comparisons, costs, shown)
+    times = training_times(costs)
+    html = page.render(job, settings, comparisons, costs, times, shown)
     (folder / "index.html").write_text(html, encoding="utf-8")
-    times = training_times(results, training_seconds(costs))
     artifact.write_json(folder / outcome.FILE, outcome.outcome(comparisons, times))
     return "\n".join([summary.scope(results), *_answers(comparisons)])
 

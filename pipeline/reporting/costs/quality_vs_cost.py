@@ -10,7 +10,7 @@ from scipy import stats
 
 from pipeline.reporting.analysis.scores import Pair, Row
 from pipeline.reporting.analysis.texts import duration, operations
-from pipeline.reporting.costs.attribution import ACCOUNTS, IN_FULL, OWN, CostData
+from pipeline.reporting.costs.attribution import ACCOUNTS, OWN, CostData
 
 NAMES = ("Teacher", "Student", "Accounting")  # headings of a comparison
 CONFIDENCE = 0.95  # of intervals over seeds
@@ -108,11 +108,6 @@ def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
         row: float(np.mean([costs[path] for path in data.trained(row).values()]))
         for row in data.results.trained
     }
-
-
-def training_seconds(data: CostData) -> dict[str, dict[Row, float]]:
-    """The mean seconds of each method's trainings, by themselves and in full."""
-    return {account: mean_costs(data, SECONDS, account) for account in (OWN, IN_FULL)}
 
 
 def cost_comparisons(data: CostData, unit: Unit) -> Iterator[CostComparison]:

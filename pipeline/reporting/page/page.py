@@ -23,16 +23,16 @@ from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.own_tasks import own_tasks
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.attribution import CostData
-from pipeline.reporting.costs.quality_vs_cost import training_seconds
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
 from pipeline.reporting.page.method_pages import KINDS, NEEDS, method_pages
-from pipeline.reporting.page.primary_table import primary_table
+from pipeline.reporting.page.primary_table import Times, primary_table
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.looks import MARKERS, styles_of
 from pipeline.reporting.render import anchors
+from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import Section
 from pipeline.runtime.inert import inert
 from pipeline.settings.report import ReportSettings
@@ -70,6 +70,7 @@ TEMPLATES.globals |= {
     "glyphs": dict(zip(MARKERS, "●■▲◆▼✚✖◀▶★♦⬢", strict=True)),
     "glossary": TERMS,
     "cost_headings": [(column.title, column.unit) for column in OF_TRAINING],
+    "missing": MISSING,
     "overview": "result",  # the section whose figure is on the first screen
     "many_rows": 200,  # a browser builds a table of more only once it is to be seen
     "many_characters": 400_000,  # and a figure of more
@@ -117,6 +118,7 @@ def render(
     settings: ReportSettings,
     comparisons: Comparisons,
     costs: CostData,
+    times: Times,
     sections: Sequence[tuple[Section, Sequence[Image]]],
 ) -> str:
     """The page as HTML."""
@@ -132,7 +134,7 @@ def render(
         comparisons=comparisons,
         scope=summary.scope(results),
         verdicts=verdicts(comparisons),
-        primary=primary_table(settings, comparisons, training_seconds(costs)),
+        primary=primary_table(settings, comparisons, times),
         cell_count=len(inputs.grid) + len(settings.missing),
         limits=limits(settings, inputs, comparisons),
         sections=sections,

@@ -12,16 +12,19 @@ from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.analysis.standings import is_balanced, standings
 from pipeline.reporting.analysis.texts import duration
 from pipeline.reporting.analysis.verdict import not_worse_than_best
+from pipeline.reporting.costs.attribution import IN_FULL, OWN, CostData
+from pipeline.reporting.costs.quality_vs_cost import SECONDS, mean_costs
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import MISSING
 from pipeline.settings.report import ReportSettings
 
 MOST_COLUMNS = 9  # of numbers: with more pairs of teacher and student, means over pairs are shown
+Times = Mapping[str, Mapping[str, str]]  # in seconds, by account, then by method
 
 
 @dataclass(frozen=True)
 class PrimaryCell:
-    """A mean on a primary measure, or a time."""
+    """A mean on a primary measure."""
 
     text: str
     best: bool = False  # of its column
@@ -30,24 +33,11 @@ class PrimaryCell:
 
 @dataclass(frozen=True)
 class PrimaryRow:
-    """A method, or the teacher."""
+    """A method."""
 
     label: str
-    address: str  # of the method's page; empty for the teacher
-    cells: Sequence[PrimaryCell]  # those of the measures, then a time for each account
-    note: str = ""  # what a partial report lacks of it
-
-
-@dataclass(frozen=True)
-class PrimaryTable:
-    """Methods by primary measures: a column for each pair, or one of means over pairs."""
-
-    measures: Sequence[Measure]
-    groups: Mapping[str, Sequence[Pair]]  # behind each of a measure's columns, by its title
-    accounts: Sequence[str]  # that the time is shown under; empty where none is known
-    methods: Sequence[PrimaryRow]
-    teacher: PrimaryRow
-    caption: str
+    address: str  # of its page; empty where it has none
+    note: str  # what a partial report lacks of it
 
 
 @dataclass(frozen=True)
@@ -72,22 +62,26 @@ class Column:
         return MISSING if value is None else self.measure.format(value)
 
 
-def primary_table(
-    settings: ReportSettings, comparisons: Comparisons, seconds: Mapping[str, Mapping[Row, float]]
-) -> PrimaryTable:
-    """The table with a row for each method, the best on the first measure first.
+@dataclass(frozen=True)
+class PrimaryTable:
+    """Methods by primary measures: a column for each pair, or one of means over pairs."""
 
-    `seconds` are those of each method's trainings by account, NaN where they are not known.
-    """
+    measures: Sequence[Measure]
+    groups: Mapping[str, Sequence[Pair]]  # behind each of a measure's columns, by its title
+    columns: Sequence[Column]  # those of a measure beside each other
+    times: Times
+    methods: Sequence[PrimaryRow]
+    caption: str
+
+
+def primary_table(settings: ReportSettings, comparisons: Comparisons, times: Times) -> PrimaryTable:
+    """The table with a row for each method, the best on the first measure first."""
     results = comparisons.results
-    measures = results.primary_measures
-    groups = _groups(results)
+    measures, groups = results.primary_measures, _groups(results)
     columns = [
         _column(comparisons, measure, pairs) for measure in measures for pairs in groups.values()
     ]
     names, notes = {row.label: row.method for row in results.trained}, _notes(settings)
-    times = training_times(results, seconds)
-    untimed = [PrimaryCell(MISSING)] * len(times)
 
     def place(label: str) -> float:
         """The standing on the first measure: the best is lowest, and a missing one last."""
@@ -98,34 +92,25 @@ def primary_table(
         return -fmean(known) if measures[0].metric.higher_is_better else fmean(known)
 
     rows = [
-        PrimaryRow(
-            label,
-            anchors.of_method(names[label]),
-            [column.cell(label) for column in columns]
-            + [PrimaryCell(by_label.get(label, MISSING)) for by_label in times.values()],
-            notes.get(names[label], ""),
-        )
+        PrimaryRow(label, anchors.of_method(names[label]), notes.pop(names[label], ""))
         for label in sorted(results.labels, key=place)
     ]
-    empty = [PrimaryCell(MISSING)] * len(columns) + untimed
-    unknown = notes.keys() - names.values()
-    rows += (PrimaryRow(name, "", empty, notes[name]) for name in notes if name in unknown)
-    of_teacher = [PrimaryCell(column.text(column.teacher)) for column in columns]
-    teacher = PrimaryRow("teacher", "", of_teacher + untimed)
-    has_gaps = any(cell.text == MISSING for row in (*rows, teacher) for cell in row.cells)
+    rows += (PrimaryRow(name, "", note) for name, note in notes.items())
+    # the teacher has no time
+    has_gaps = bool(times) or any(
+        column.teacher is None or any(row.label not in column.values for row in rows)
+        for column in columns
+    )
     caption = _caption(results, groups, has_gaps, bool(times))
-    return PrimaryTable(measures, groups, list(times), rows, teacher, caption)
+    return PrimaryTable(measures, groups, columns, times, rows, caption)
 
 
-def training_times(
-    results: Results, seconds: Mapping[str, Mapping[Row, float]]
-) -> dict[str, dict[str, str]]:
-    """The times that the table shows by account, then by method; without accounts that have none.
-
-    `seconds` are those of each method's trainings by account, NaN where they are not known.
-    """
+def training_times(data: CostData) -> Times:
+    """The mean seconds of a training that the table shows, without accounts that have none."""
+    results = data.results
     pairs = [pair for of_group in _groups(results).values() for pair in of_group]
-    times = {account: _times(results, pairs, each) for account, each in seconds.items()}
+    seconds = {account: mean_costs(data, SECONDS, account) for account in (OWN, IN_FULL)}
+    times = {account: _times(results, pairs, of_account) for account, of_account in seconds.items()}
     return {account: by_label for account, by_label in times.items() if by_label}
 
 
