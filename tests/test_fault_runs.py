@@ -20,6 +20,7 @@ from fault_injection import agree, fill, is_running, kill, small_disk, waited
 from fault_runs import Workflow, finished
 from snaking import Copy
 
+from workflow.commands.run import last_words
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -164,6 +165,9 @@ def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_s
         assert code == 1, output
         assert f"active ({socket.gethostname()}.{first.process.pid}, host and process)" in output
         assert "Directory cannot be locked" in output
+        (line,) = last_words(output, ["tiny"])  # Snakemake would have its lock removed
+        assert line.startswith("not started: the run of tiny is making the same artifacts")
+        assert last_words(output, []) == [row for row in output.splitlines() if row.strip()][-12:]
 
         assert first.process.poll() is None
         first.process.send_signal(signal.SIGTERM)

@@ -63,7 +63,7 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
 def test_the_terminal_shows_the_best_methods_their_cost_and_the_page_in_few_lines(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome.show(made.folder, "made up: 12 jobs finished; this run took 5 min")
+    outcome.show(made.folder, "made up: 12 jobs are finished; this run took 5 min")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= outcome.LINES
     assert max(map(len, lines[:-1])) <= WIDEST  # the path may be longer

@@ -117,7 +117,7 @@ def _add_commands_of_a_run(add: Add) -> None:
     status.epilog = STATUS
 
     stage = add("stage", "stage", "Run the job that makes one artifact, in this terminal")
-    stage.add_argument("path", type=Path, help="its folder, such as results/students/jsd.small-...")
+    stage.add_argument("path", type=Path, help="such as results/students/jsd.small-.., or its id")
     stage.add_argument("--configfile", type=Path, default=CONFIG, help=f"default: {CONFIG}")
     stage.add_argument("--profile", type=Path, metavar="DIR", help="of a machine with a GPU")
 

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.training.trackers import TrackerName
@@ -19,10 +19,12 @@ from workflow.commands.job_status import JobStatus, Status
 from workflow.config import load
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.rerun_reasons import RESULTS
+from workflow.launch import run_lock
 from workflow.launch.run_stage import TRACKER
 from workflow.launch.snakemake_process import SnakemakeProcess, command, environment
 
 CONFIG = Path("config.yaml")
+LOCKED = "Directory cannot be locked"  # Snakemake's: another makes what this one would
 TAIL = 12  # lines of Snakemake's own, shown where no job says why a run has failed
 
 
@@ -41,8 +43,8 @@ def main(
     run = SnakemakeProcess(command_line, _fresh_log(jobs.experiment))
     status = live.follow(jobs, lambda _, seconds: run.has_ended(seconds), began)
     if run.status == 0:
-        took = duration(time.time() - began)
-        note = f"{jobs.experiment}: {sum(status.done.values())} jobs finished; this run took {took}"
+        took, count = duration(time.time() - began), sum(status.done.values())
+        note = f"{jobs.experiment}: all {count} jobs are finished; this run took {took}"
         outcome.show(Path(jobs.report), note)
     else:
         for line in _failure(jobs, status, run):
@@ -81,6 +83,16 @@ def _failure(jobs: Jobs, status: Status, run: SnakemakeProcess) -> Iterator[str]
         if page.exists():
             yield f"report of the finished cells: {page.resolve()}"
     else:
-        lines = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        yield from [line for line in lines if line.strip()][-TAIL:]
+        said = run.log.read_text(encoding="utf-8", errors="replace")
+        yield from last_words(said, run_lock.active_experiments() or ())
     yield f"all that Snakemake said: {run.log}"
+
+
+def last_words(said: str, active: Sequence[str]) -> list[str]:
+    """The last lines of a Snakemake's output, or why it didn't start beside the active runs."""
+    if LOCKED in said and active:
+        return [
+            f"not started: the run of {', '.join(active)} is making the same artifacts in this "
+            "folder; run the same command again when it has ended"
+        ]
+    return [line for line in said.splitlines() if line.strip()][-TAIL:]

@@ -40,6 +40,12 @@ def prepare_run(jobs: Jobs, is_forced: bool) -> None:
     source_hash.record(jobs.report_job["code"], source_hash.sources(REPORT))
 
 
+def path_named(jobs: Jobs, name: Path) -> Path:
+    """The path of the artifact whose id, or stage and id, this is; any other as it is."""
+    artifact = jobs.grid.by_id.get(name.name)
+    return Path(artifact.path) if artifact and artifact.path.endswith(f"/{name}") else name
+
+
 def write_job_file(jobs: Jobs, output: Path) -> None:
     """Writes the job file of one artifact; exits with a line for each unfinished input."""
     if output == Path(jobs.report):
@@ -48,7 +54,10 @@ def write_job_file(jobs: Jobs, output: Path) -> None:
     output, _ = of_marker(output) or (output, None)
     artifact = jobs.grid.artifacts.get(str(output))
     if artifact is None:
-        sys.exit(f"{output} isn't an artifact of experiment {jobs.experiment}")
+        sys.exit(
+            f"{output} isn't an artifact of experiment {jobs.experiment}; "
+            "--configfile names another one"
+        )
     if unfinished := [
         f"{output} reads {input.path} ({role}), which is {jobs.state(input).value}: make it first"
         for role, input in artifact.reads

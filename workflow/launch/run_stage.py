@@ -99,7 +99,7 @@ def run_artifact(
     """Runs the job of one artifact of an experiment, with the flags that its rule would pass."""
     # these take longer to import than many a job of a rule takes to run
     from workflow.jobs.jobs import Jobs
-    from workflow.jobs.preparation import write_job_file
+    from workflow.jobs.preparation import path_named, write_job_file
     from workflow.resources.machine import Machine
     from workflow.resources.requests import ResourceRequests
 
@@ -108,6 +108,7 @@ def run_artifact(
     except ValueError as error:
         sys.exit(f"profile: {error}")
     jobs = Jobs.of_file(configfile)
+    output = path_named(jobs, output)
     write_job_file(jobs, output)
     limits = MachineLimits()
     whole, _ = parts.of_marker(output) or (output, None)
