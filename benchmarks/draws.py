@@ -30,7 +30,8 @@ from pipeline.settings.teacher import CacheJob
 from pipeline.stages import command_line
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, open_shards
-from pipeline.training.redrawn import redrawn
+from pipeline.teacher_cache.reduce import uniform_numbers
+from pipeline.training.batches import RedrawnDistributions
 
 TOP = (4, 8, 12, 16, 32, 64)
 DRAWS = (6, 12, 25, 50, 100)
@@ -93,7 +94,12 @@ def rows(options: Options, student: PreTrainedModel, step: int, folder: Path) ->
 
 def _over_epochs(hidden: CachedTeacher, draws: int) -> Signals:
     """All draws of the epochs together, whose gradient is the mean over epochs."""
-    return lambda batch: redrawn(hidden.distributions(batch), batch, EPOCHS * draws, 0, 0)
+
+    def redrawn(batch: Batch) -> TeacherDistributions:
+        uniforms = uniform_numbers(batch.texts, EPOCHS * draws, "redrawn/0/0")
+        return RedrawnDistributions(hidden.distributions(batch), uniforms.to(batch.next_ids.device))
+
+    return redrawn
 
 
 def main() -> None:
