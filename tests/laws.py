@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference_cases
 import references
+import span_references
+import text_references
 import tiny
 import torch
 from torch import Tensor
@@ -28,6 +31,7 @@ from pipeline.training.batches import MicroBatch, StepBatch
 from pipeline.training.loop import train, train_step
 
 Settings = dict[str, object]
+REFERENCES = vars(references) | vars(text_references) | vars(span_references)
 
 
 def same(batch: Batch) -> Batch:
@@ -44,11 +48,11 @@ class Subject:
 
     def variants(self) -> list[Settings]:
         """Hyperparameters under which it is compared with its reference."""
-        return [{}, *references.VARIANTS.get(self.name, [])]
+        return [{}, *reference_cases.VARIANTS.get(self.name, [])]
 
     def state(self) -> dict[str, float]:
         """What the loss carries from step to step, so that it matters."""
-        return references.STATES.get(self.name, {})
+        return reference_cases.STATES.get(self.name, {})
 
 
 def subject(name: str) -> Subject:
@@ -121,7 +125,7 @@ def reference(subject: Subject) -> None:
     case = tiny.case()
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
     tokens = case.tokens(subject.state())
-    slow = vars(references).get(subject.name)
+    slow = REFERENCES.get(subject.name)
     assert slow, f"tests/references.py lacks {subject.name}: the loss in NumPy, from its formula"
     known = components.hyperparameters("losses", subject.name)
     for settings in subject.variants():
@@ -129,16 +133,16 @@ def reference(subject: Subject) -> None:
         ours = tiny.losses(subject.build(settings), p, q, tokens)
         theirs = slow(p.exp().numpy(), q.exp().numpy(), tokens, h)
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-6)
-        if subject.name in references.PATHS:
-            key, path = references.PATHS[subject.name]
+        if subject.name in reference_cases.PATHS:
+            key, path = reference_cases.PATHS[subject.name]
             np.testing.assert_allclose(carried(subject.build(settings), key), path(h), rtol=1e-12)
 
 
 def carried(loss: Any, key: str) -> list[float]:
     """What a loss carries along the reference's curve of losses."""
     state, values = loss.initial_state(), []
-    for step, loss_nats in enumerate(references.CURVE):
-        state = loss.update_state(state, loss_nats, step / len(references.CURVE))
+    for step, loss_nats in enumerate(reference_cases.CURVE):
+        state = loss.update_state(state, loss_nats, step / len(reference_cases.CURVE))
         values.append(state[key])
     return values
 

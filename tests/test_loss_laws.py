@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import laws
 import pytest
-import references
+import reference_cases
 import tiny
 
 from pipeline.losses import build_loss
@@ -57,5 +57,5 @@ def test_every_method_has_its_loss() -> None:
 
 
 def test_what_tests_say_of_losses_is_said_of_losses_that_are() -> None:
-    named = {*references.VARIANTS, *references.STATES, *references.PATHS}
+    named = {*reference_cases.VARIANTS, *reference_cases.STATES, *reference_cases.PATHS}
     assert named <= set(NAMES)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import mutations
 import numpy as np
 import pytest
-import references
+import reference_cases
+import span_references
 import torch
 from span_cases import SPANS, STUDENT, TEACHER, Case, case, one_vocabulary, tokens_of, value
 from torch import Tensor
@@ -23,7 +24,7 @@ SUBJECTS = [
     (name, settings)
     for name in components.names("losses")
     if components.class_constant("losses", name, "over_spans", False)
-    for settings in ({}, *references.VARIANTS.get(name, []))
+    for settings in ({}, *reference_cases.VARIANTS.get(name, []))
 ]
 BY_INDEX = ("uld", {})  # pairs positions as published, as far as the shorter text goes
 over_spans = pytest.mark.parametrize(("name", "settings"), SUBJECTS)
@@ -36,7 +37,7 @@ def test_it_is_what_the_formula_gives(name: str, settings: dict) -> None:
     known = components.hyperparameters("losses", name)
     h = SimpleNamespace(**{key: field.default for key, field in known.items()} | settings)
     p, q = signal.log_probs.exp().numpy(), batch.student.softmax(-1).numpy()
-    expected = vars(references)[name](p, q, tokens_of(batch, signal), h)
+    expected = vars(span_references)[name](p, q, tokens_of(batch, signal), h)
     np.testing.assert_allclose(value(name, settings, batch).numpy(), expected, rtol=1e-9, atol=1e-9)
     assert np.abs(expected).sum() > 1e-3
 
@@ -236,7 +237,9 @@ def test_a_fault_in_what_is_made_of_spans_is_noticed(name: str, pattern: str, fa
     student, tokens = batch.student.log_softmax(-1), tokens_of(batch, signal)
     faulty = mutations.from_source(name, pattern, fault)
     assert faulty
-    for settings in ({}, *references.VARIANTS[name]) if name in references.VARIANTS else ({},):
+    for settings in (
+        ({}, *reference_cases.VARIANTS[name]) if name in reference_cases.VARIANTS else ({},)
+    ):
         wrong = faulty.build(settings)(signal.log_probs, student, tokens)
         if not torch.allclose(wrong, value(name, settings, batch), rtol=1e-6, atol=1e-6):
             return
