@@ -25,7 +25,7 @@ def kl(p: Row, q: Row) -> float:
 
 
 def mixed(p: Row, q: Row, weight: float) -> Row:
-    """W p + (1 - w) q."""
+    """The mixture w p + (1 - w) q."""
     return weight * p + (1 - weight) * q
 
 

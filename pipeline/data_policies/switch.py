@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.data.batch import Text
-from pipeline.distributions.divergences import kl, mixture
+from pipeline.distributions.divergences import jsd
 from pipeline.generation import Logits, SampledTokens, from_either
 from pipeline.generation.rollouts import StepContext, regenerate, student_and_teacher
 from pipeline.methods.ranges import NonNegative, Share
@@ -54,5 +54,4 @@ class Policy:
 def bits_apart(teacher: Logits, student: Logits) -> Float[Tensor, " batch"]:
     """The Jensen-Shannon divergence, log base 2: from 0 to 1."""
     p, q = teacher.log_softmax(-1), student.log_softmax(-1)
-    m = mixture(p, q, 0.5)
-    return (kl(p, m) + kl(q, m)) / (2 * math.log(2))
+    return jsd(p, q, 0.5) / math.log(2)

@@ -21,6 +21,17 @@ def skew_kl(p: LogProbs, q: LogProbs, own_weight: Weight) -> PerToken:
     return kl(p, mixture(p, q, own_weight))
 
 
+def two_sided_kl(p: LogProbs, q: LogProbs, forward_weight: float | PerToken) -> PerToken:
+    """Both directions at once: w KL(p ‖ q) + (1 - w) KL(q ‖ p)."""
+    return forward_weight * kl(p, q) + (1 - forward_weight) * kl(q, p)
+
+
+def jsd(p: LogProbs, q: LogProbs, weight_of_p: float) -> PerToken:
+    """Generalised: w KL(p ‖ m) + (1 - w) KL(q ‖ m) with m = w p + (1 - w) q and 0 < w < 1."""
+    m = mixture(p, q, weight_of_p)
+    return weight_of_p * kl(p, m) + (1 - weight_of_p) * kl(q, m)
+
+
 def alpha_beta(p: LogProbs, q: LogProbs, alpha: float, beta: float) -> PerToken:
     """-1/(αβ) Σ [p^α q^β - α/(α+β) p^(α+β) - β/(α+β) q^(α+β)] for α, β > 0."""
     both = alpha + beta

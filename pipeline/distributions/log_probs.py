@@ -33,6 +33,11 @@ class Support:
     target: Int[Tensor, " tokens"]  # column of the ground-truth next token
     ids: Int[Tensor, "tokens k"] | None = None  # None: all tokens, in the order of the vocabulary
 
+    @property
+    def next_ids(self) -> Int[Tensor, " tokens"]:
+        """The ground-truth next tokens."""
+        return self.target if self.ids is None else self.ids.gather(-1, self.target[:, None])[:, 0]
+
 
 @dataclass(frozen=True)
 class TeacherSignal:

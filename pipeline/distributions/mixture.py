@@ -51,8 +51,10 @@ def on_union(
     first = signals[0].support
     if first.ids is None:
         return first, [signal.log_probs for signal in signals]
-    target = first.ids.gather(-1, first.target[:, None])
-    ids = [target, *(each.support.ids for each in signals if each.support.ids is not None)]
+    ids = [
+        first.next_ids[:, None],
+        *(each.support.ids for each in signals if each.support.ids is not None),
+    ]
     union = _union(torch.cat(ids, dim=-1), vocabulary)
     known = [_on(signal, union, vocabulary) for signal in signals]
     return Support(torch.zeros_like(first.target), union), known

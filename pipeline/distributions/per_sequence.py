@@ -56,11 +56,11 @@ def text_mean(values: Values, tokens: TokenContext) -> Values:
     return torch.cat(means)
 
 
-def require_sampled_log_probs(tokens: TokenContext) -> PerToken:
-    """Log-probabilities at sampling time. Raises ValueError for texts not generated in training."""
+def importance_weight(log_q: PerToken, tokens: TokenContext) -> PerToken:
+    """The ratio q / q_written of each token. Raises ValueError for text not sampled in training."""
     if not tokens.all_sampled:
         raise ValueError(
             "this loss needs texts that are written in training; take a data policy that writes "
             "every text, such as mixed with student_share = 1"
         )
-    return tokens.sampled_log_probs
+    return (log_q - tokens.sampled_log_probs).exp()

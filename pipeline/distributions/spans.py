@@ -74,10 +74,7 @@ class Spans:
     @property
     def teacher_begins(self) -> Int[Tensor, " spans"]:
         """The token with which the teacher begins each span."""
-        column = self.teacher_target[self.teacher_first]
-        if self.teacher_ids is None:
-            return column
-        return self.teacher_ids[self.teacher_first].gather(-1, column[:, None])[:, 0]
+        return Support(self.teacher_target, self.teacher_ids).next_ids[self.teacher_first]
 
     def merged_teacher(self, teacher: TeacherLogProbs) -> SpanRows:
         """The row of each span's last token, times the probabilities of those before it.
@@ -152,9 +149,6 @@ def in_spans(signal: TeacherSignal, tokens: TokenContext) -> tuple[TeacherSignal
     if signal.spans is not None:
         return signal, replace(tokens, spans=signal.spans)
     support, every = signal.support, torch.arange(len(tokens.target), device=tokens.target.device)
-    next_ids = support.target
-    if support.ids is not None:
-        next_ids = support.ids.gather(-1, support.target[:, None])[:, 0]
     spans = Spans(every, every, every, every, every, support.target, support.ids, None)
-    whole = replace(signal, support=Support(target=next_ids), spans=spans)
-    return whole, replace(tokens, target=next_ids, dense=True, spans=spans)
+    whole = replace(signal, support=Support(support.next_ids), spans=spans)
+    return whole, replace(tokens, target=support.next_ids, dense=True, spans=spans)

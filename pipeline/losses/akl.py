@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.distributions.divergences import kl
+from pipeline.distributions.divergences import two_sided_kl
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare
 
@@ -26,7 +26,7 @@ class Loss:
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         head_share = self._head_share(teacher.exp(), student.detach().exp())
-        return head_share * kl(teacher, student) + (1 - head_share) * kl(student, teacher)
+        return two_sided_kl(teacher, student, head_share)
 
     def _head_share(self, p: LogProbs, q: LogProbs) -> PerToken:
         ordered, order = p.sort(descending=True)

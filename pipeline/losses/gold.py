@@ -28,7 +28,7 @@ from pipeline.distributions.common_tokens import (
     common_tokens,
     in_student_ids,
 )
-from pipeline.distributions.divergences import kl, mixture
+from pipeline.distributions.divergences import jsd
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.distributions.spans import PerSpan, TeacherLogProbs, Vocabularies
 from pipeline.methods.ranges import OpenShare
@@ -64,8 +64,7 @@ class Loss:
         # equal numbers on both sides: such a place adds nothing
         p = columns.teacher.where(columns.is_common, 0)
         q = columns.student.where(columns.is_common, 0)
-        m = mixture(p, q, self.teacher_weight)
-        return self.teacher_weight * kl(p, m) + (1 - self.teacher_weight) * kl(q, m)
+        return jsd(p, q, self.teacher_weight)
 
 
 def _unmatched(

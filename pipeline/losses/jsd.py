@@ -7,7 +7,7 @@ KDFlow puts it on the student; the DistiLLM repository names 1 - β.
 
 from dataclasses import dataclass
 
-from pipeline.distributions.divergences import kl, mixture
+from pipeline.distributions.divergences import jsd
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare
 
@@ -22,5 +22,4 @@ class Loss:
     teacher_weight: OpenShare = 0.5  # β
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        m = mixture(teacher, student, self.teacher_weight)
-        return self.teacher_weight * kl(teacher, m) + (1 - self.teacher_weight) * kl(student, m)
+        return jsd(teacher, student, self.teacher_weight)

@@ -9,7 +9,7 @@ teacher, as in `jsd`.
 
 from dataclasses import dataclass
 
-from pipeline.distributions.divergences import kl, mixture
+from pipeline.distributions.divergences import jsd
 from pipeline.distributions.log_probs import (
     LogProbs,
     PerToken,
@@ -32,5 +32,4 @@ class Loss:
         require_whole_vocabulary(tokens)
         top = student.detach().topk(min(self.student_top, student.shape[-1]), dim=-1).indices
         p, q = (each.gather(-1, top).log_softmax(-1) for each in (teacher, student))
-        m = mixture(p, q, self.teacher_weight)
-        return self.teacher_weight * kl(p, m) + (1 - self.teacher_weight) * kl(q, m)
+        return jsd(p, q, self.teacher_weight)

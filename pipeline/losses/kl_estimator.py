@@ -15,7 +15,7 @@ held constant. In k3, |log r| is limited to 20, which float32 needs.
 from dataclasses import dataclass
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
-from pipeline.distributions.per_sequence import require_sampled_log_probs
+from pipeline.distributions.per_sequence import importance_weight
 from pipeline.methods.ranges import KlEstimator
 
 MOST_LOG_RATIO = 20.0
@@ -35,7 +35,7 @@ class Loss:
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         log_q = target_log_prob(student, tokens.target)
-        weight = (log_q.detach() - require_sampled_log_probs(tokens)).exp()
+        weight = importance_weight(log_q.detach(), tokens)
         log_ratio = target_log_prob(teacher, tokens.target) - log_q
         if self.estimator == "k2":
             return weight * log_ratio.square() / 2

@@ -22,11 +22,12 @@ from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
 from pipeline.distributions.per_sequence import (
     from_grid,
-    require_sampled_log_probs,
+    importance_weight,
     split_by_text,
     to_grid,
     uses_grid,
 )
+from pipeline.losses.opd import log_ratio
 from pipeline.methods.ranges import OpenShare, Positive, Share
 
 WHITENING_FLOOR = 1e-8  # added to the variance: equal advantages are zero, not 0 / 0
@@ -50,10 +51,8 @@ class Loss:
         self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
     ) -> PerToken:
         """The return from each token on, per token left."""
-        log_ratio = target_log_prob(teacher, tokens.target) - target_log_prob(
-            student, tokens.target
-        )
-        rewards = (log_ratio / self.reward_scale).clamp(-self.reward_limit, self.reward_limit)
+        rewards = log_ratio(teacher, student, tokens) / self.reward_scale
+        rewards = rewards.clamp(-self.reward_limit, self.reward_limit)
         if uses_grid(rewards):
             reward_grid, weights = to_grid(rewards, tokens), self._weights(tokens.offsets, rewards)
             left = (tokens.lengths[:, None] - tokens.offsets).clamp(min=1)
@@ -62,12 +61,11 @@ class Loss:
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         assert tokens.step_statistics is not None
-        written_with = require_sampled_log_probs(tokens)
         spread = (tokens.step_statistics.var(correction=0) + WHITENING_FLOOR).sqrt()
         returns = self.step_statistic(teacher, student.detach(), tokens)
         advantage = (returns - tokens.step_statistics.mean()) / spread
 
-        ratio = (target_log_prob(student, tokens.target) - written_with).exp()
+        ratio = importance_weight(target_log_prob(student, tokens.target), tokens)
         clipped = ratio.clamp(1 - self.ratio_margin, 1 + self.ratio_margin)
         gain = torch.minimum(ratio * advantage, clipped * advantage)
         return kl(student, teacher) - gain

@@ -10,7 +10,7 @@ exact.
 from dataclasses import dataclass
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
-from pipeline.distributions.per_sequence import require_sampled_log_probs
+from pipeline.distributions.per_sequence import importance_weight
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,4 @@ def log_ratio(teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> Per
 
 def policy_gradient(student: LogProbs, tokens: TokenContext, advantage: PerToken) -> PerToken:
     """-r A with the importance weight r = q / q_written and an advantage A without gradient."""
-    written_with = require_sampled_log_probs(tokens)
-    return -(target_log_prob(student, tokens.target) - written_with).exp() * advantage
+    return -importance_weight(target_log_prob(student, tokens.target), tokens) * advantage

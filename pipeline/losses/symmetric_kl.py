@@ -6,7 +6,7 @@ Knowledge Distillation for Large Language Models. arXiv:2404.02657, where it is 
 
 from dataclasses import dataclass
 
-from pipeline.distributions.divergences import kl
+from pipeline.distributions.divergences import two_sided_kl
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import Share
 
@@ -21,5 +21,4 @@ class Loss:
     forward_weight: Share = 0.5  # w
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        w = self.forward_weight
-        return w * kl(teacher, student) + (1 - w) * kl(student, teacher)
+        return two_sided_kl(teacher, student, self.forward_weight)

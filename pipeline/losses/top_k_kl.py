@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.distributions.divergences import kl
+from pipeline.distributions.divergences import two_sided_kl
 from pipeline.distributions.log_probs import (
     LogProbs,
     PerToken,
@@ -42,8 +42,7 @@ class Loss:
         if self.top < ranked.shape[-1]:
             ids = ranked.topk(self.top).indices
             teacher, student = with_bucket(teacher, ids), with_bucket(student, ids)
-        forward, reverse = kl(teacher, student), kl(student, teacher)
-        return self.forward_weight * forward + (1 - self.forward_weight) * reverse
+        return two_sided_kl(teacher, student, self.forward_weight)
 
 
 def with_bucket(log_probs: LogProbs, ids: Int[Tensor, "tokens k"]) -> Outcomes:
