@@ -22,8 +22,7 @@ from pipeline.statistics.copies import (
     NO_HYPOTHESIS,
     first_of_each,
     hypotheses,
-    is_negligible,
-    seed_classes,
+    moving_classes,
     seed_variances,
 )
 from pipeline.statistics.items import (
@@ -155,8 +154,7 @@ def _method_variances(scores: np.ndarray, products: InfluenceProducts) -> Varian
     variances = seed_variances(scores, method_products(products))
     if not degrees:
         return Variances(variances, np.ones_like(variances))
-    constant = is_negligible(variances, degrees)
-    classes = np.where(constant, NO_HYPOTHESIS, seed_classes(scores, products))
+    classes = moving_classes(scores, products)
     most = common_degrees(scores[first_of_each(classes)])
     return moderated(variances, degrees, most, classes)
 
@@ -169,17 +167,17 @@ def _pairwise_variances(
     variances = seed_variances(scores[first] - scores[second], pairs)
     if not degrees:
         return Variances(variances, np.ones_like(variances))
-    classes = seed_classes(scores, products)
-    constant = is_negligible(seed_variances(scores, method_products(products)), degrees)
-    no_hypothesis = constant[first] | constant[second]
-    kinds = np.where(no_hypothesis, NO_HYPOTHESIS, hypotheses(classes, first, second))
-    most = residual_degrees(len(set(classes[~constant].tolist())), degrees + 1)
+    classes = moving_classes(scores, products)
+    is_moved = classes != NO_HYPOTHESIS
+    both = is_moved[first] & is_moved[second]
+    kinds = np.where(both, hypotheses(classes, first, second), NO_HYPOTHESIS)
+    most = residual_degrees(len(first_of_each(classes)), degrees + 1)
     paired = moderated(variances, degrees, most, kinds)
 
     # In a difference from a row that no seed moves, what a seed does to all others doesn't cancel.
     single = _method_variances(scores, products)
-    moving, unmoved = np.where(constant[first], [second, first], [first, second])
-    is_mixed = constant[first] != constant[second]
+    moving, unmoved = np.where(is_moved[first], [first, second], [second, first])
+    is_mixed = is_moved[first] != is_moved[second]
     sums = single.values[moving] + single.values[unmoved]
     return Variances(
         np.where(is_mixed, sums, paired.values),

@@ -12,6 +12,7 @@ from pipeline.statistics.items import (
     InfluenceProducts,
     difference_products,
     item_variance,
+    method_products,
     seed_luck,
 )
 
@@ -53,6 +54,13 @@ def seed_classes(scores: np.ndarray, products: InfluenceProducts) -> np.ndarray:
     variances = seed_variances(scores[first] - scores[second], pairs)
     constant = is_negligible(variances, scores.shape[1] - 1)
     return _joined(copy_classes(scores, products), first[constant], second[constant])
+
+
+def moving_classes(scores: np.ndarray, products: InfluenceProducts) -> np.ndarray:
+    """The class of each row that seeds move, as of `seed_classes`; −1 for the others."""
+    variances = seed_variances(scores, method_products(products))
+    constant = is_negligible(variances, scores.shape[1] - 1)
+    return np.where(constant, NO_HYPOTHESIS, seed_classes(scores, products))
 
 
 def is_negligible(variances: np.ndarray, degrees: int) -> np.ndarray:

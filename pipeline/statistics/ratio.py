@@ -79,11 +79,9 @@ def moderated_covariances(
     """
     seeds = scores.shape[2]
     covariances = np.stack([np.cov(of_method) for of_method in scores])
-    first = method_products(products)
-    covariances[:, 0, 0] = copies.seed_variances(scores[:, 0], first)
-    variances, classes = covariances[:, 0, 0], copies.seed_classes(scores[:, 0], products)
-    constant = copies.is_negligible(variances, seeds - 1)
-    classes = np.where(constant, copies.NO_HYPOTHESIS, classes)
+    variances = copies.seed_variances(scores[:, 0], method_products(products))
+    covariances[:, 0, 0] = variances
+    classes = copies.moving_classes(scores[:, 0], products)
     distinct = copies.first_of_each(classes)
     most = seed_variance.residual_degrees(len(distinct) + 1, seeds)  # the baseline is one more
     moderated = seed_variance.moderated(variances, seeds - 1, most, classes)
