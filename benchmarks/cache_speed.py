@@ -1,6 +1,5 @@
 """How fast a teacher cache is made and read, and what its layout is worth."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +13,8 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel
 
-from benchmarks.cache_subjects import FILE, TIERS, Options, Row, read_once, write
-from benchmarks.workbench import synchronize
+from benchmarks.cache_subjects import FILE, TIERS, Options, Row, read_once, size, stored
+from benchmarks.measuring import resident_bytes, synchronize
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text, micro_batches
@@ -23,7 +22,7 @@ from pipeline.models.language_model import lm_head
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher
 
 SHARDS, REPEATS = 4, 5
 COPIES, DRAWN_TEXTS, ROUNDS = 100, 32, 60
@@ -32,10 +31,8 @@ MIB = 1 << 20
 
 def layouts(options: Options, folder: Path) -> Iterator[Row]:
     """Bytes a token of each column of a top 64."""
-    place = folder / "layouts"
-    place.mkdir()
-    read = read_once(options, options.train)
-    write(place, Capture(options.teacher, TIERS["top 64"], options.budget), read)
+    place, capture = folder / "layouts", Capture(options.teacher, TIERS["top 64"], options.budget)
+    stored(place, capture, capture.batches(options.train))
     file = pq.ParquetFile(place / FILE).metadata
     for number in range(file.num_columns):
         chunks = [file.row_group(group).column(number) for group in range(file.num_row_groups)]
@@ -110,43 +107,31 @@ def reading(options: Options, folder: Path) -> Iterator[Row]:
     """Random texts, of a top 64 and of hidden states; memory is what the process grew by."""
     texts = options.train[:64]
     read = read_once(options, texts)
-    pool = [
-        replace(text, example_id=f"{text.example_id}/{copy}")
-        for copy in range(COPIES)
-        for text in texts
-    ]
+    pool = [text for copy in range(COPIES) for text in copied(texts, copy)]
     for name in ("top 64", "hidden state"):
         place = folder / f"reading_{name.replace(' ', '_')}"
-        place.mkdir()
-        facts, size = write(
-            place,
-            Capture(options.teacher, TIERS[name], options.budget),
-            [
-                (
-                    replace(
-                        batch,
-                        texts=[
-                            replace(text, example_id=f"{text.example_id}/{copy}")
-                            for text in batch.texts
-                        ],
-                    ),
-                    states,
-                )
+        capture = Capture(options.teacher, TIERS[name], options.budget)
+        for memory in (512 * MIB, 8 * MIB):
+            batches = (
+                capture.reduce(replace(batch, texts=copied(batch.texts, copy)), states)
                 for copy in range(COPIES)
                 for batch, states in read
-            ],
-        )
-        for memory in (512 * MIB, 8 * MIB):
-            yield {"tier": name, "memory_mib": memory // MIB, "file_mib": size / MIB} | _random(
-                open_shards(place, facts, ["train"], memory), pool
             )
+            cached = stored(place, capture, batches, memory)
+            row = {"tier": name, "memory_mib": memory // MIB, "file_mib": size(place) / MIB}
+            yield row | _random(cached, pool)
+
+
+def copied(texts: Sequence[Text], copy: int) -> list[Text]:
+    """The texts once more, as other examples."""
+    return [replace(text, example_id=f"{text.example_id}/{copy}") for text in texts]
 
 
 def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     """Lookups as a prefetching thread makes them: all but the head of hidden states."""
     draw, device = np.random.default_rng(0), torch.device("cpu")
     pa.default_memory_pool().release_unused()
-    before, seconds, tokens = _resident(), 0.0, 0
+    before, seconds, tokens = resident_bytes(), 0.0, 0
     for first in range(0, len(pool), DRAWN_TEXTS):  # warms up: an epoch
         cached.reader.rows(pool[first : first + DRAWN_TEXTS])
     for _ in range(ROUNDS):
@@ -159,11 +144,6 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     return {
         "tokens_per_second": tokens / seconds,
         "mb_per_second": tokens * width / seconds / 1e6,
-        "resident_mib": (_resident() - before) / MIB,
+        "resident_mib": (resident_bytes() - before) / MIB,
         "decoded_mib": cached.reader.decoded_bytes / MIB,
     }
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()

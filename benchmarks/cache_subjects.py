@@ -1,6 +1,6 @@
-"""What the parts of the teacher cache's benchmark share: a teacher, texts, and caches of them."""
+"""What benchmarks of the teacher cache share: a teacher, texts, and caches of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.models.language_model import response_hidden
+from pipeline.settings.memory import CACHE_READER_BYTES
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, writer
-from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.format import HEAD, CacheMetadata
+from pipeline.teacher_cache.capture import Capture, CapturedBatch
+from pipeline.teacher_cache.format import HEAD
+from pipeline.teacher_cache.reader import CachedTeacher, open_shards
 
 FILE = "train-00000.parquet"
 TIERS = {
@@ -39,13 +41,24 @@ class Options:
     steps: int
 
 
-def write(folder: Path, capture: Capture, read: Sequence[Read]) -> tuple[CacheMetadata, int]:
-    """A cache of what was read; how it is to be read, and the bytes of its shard."""
+def stored(
+    folder: Path,
+    capture: Capture,
+    batches: Iterable[CapturedBatch],
+    memory_bytes: int = CACHE_READER_BYTES,
+) -> CachedTeacher:
+    """A cache of what was captured, written to a folder that is made for it, and opened."""
+    folder.mkdir(exist_ok=True)
     facts = stage.cache_metadata(capture.model, capture.settings, [FILE])
-    writer.write(folder / FILE, [capture.reduce(*batch) for batch in read], facts)
+    writer.write(folder / FILE, list(batches), facts)
     if facts.tier == "hidden":
         lm_head.save(capture.model, folder / HEAD)
-    return facts, (folder / FILE).stat().st_size
+    return open_shards(folder, facts, ["train"], memory_bytes)
+
+
+def size(folder: Path) -> int:
+    """The bytes of a cache's shard."""
+    return (folder / FILE).stat().st_size
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.result_file import result_file
+from benchmarks.results import result_file
 from pipeline.data.docstrings import PACKAGES, SCHEMA
 
 CALL_CHARACTERS = 200  # of the qualified name with its signature; a longer one is left out

@@ -9,8 +9,6 @@ one's length: in a step (the mean over steps), and over all texts at once, where
 and bias stays. Draws that are new in each epoch come from the hidden tier, whose bytes they need.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.cache_subjects import Options, Read, Row, read_once, write
-from benchmarks.result_file import result_file
+from benchmarks import results
+from benchmarks.cache_subjects import Options, Read, Row, read_once, size, stored
 from benchmarks.teacher_cache import table
 from pipeline.data.batch import Batch, read_texts
 from pipeline.distributions.divergences import kl
@@ -29,7 +27,7 @@ from pipeline.models.language_model import default_device, lm_head, load, respon
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import command_line
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher
 from pipeline.teacher_cache.reduce import uniform_numbers
 from pipeline.training.batches import RedrawnDistributions
 
@@ -66,10 +64,9 @@ def cached(
     options: Options, folder: Path, read: Sequence[Read], settings: CacheJob
 ) -> tuple[CachedTeacher, float]:
     """A cache of what was read, and its bytes per token."""
-    folder.mkdir()
-    facts, size = write(folder, Capture(options.teacher, settings, options.budget), read)
-    tokens = sum(batch.token_count for batch, _ in read)
-    return open_shards(folder, facts, ["train"]), size / tokens
+    capture = Capture(options.teacher, settings, options.budget)
+    cache = stored(folder, capture, (capture.reduce(*batch) for batch in read))
+    return cache, size(folder) / sum(batch.token_count for batch, _ in read)
 
 
 def rows(options: Options, student: PreTrainedModel, step: int, folder: Path) -> list[Row]:
@@ -82,9 +79,9 @@ def rows(options: Options, student: PreTrainedModel, step: int, folder: Path) ->
     kinds |= {f"{draws} draws": CacheJob(draws=draws) for draws in DRAWS}
     table_rows = []
     for name, settings in kinds.items():
-        cache, size = cached(options, folder / name.replace(" ", "_"), read, settings)
+        cache, cache_bytes = cached(options, folder / name.replace(" ", "_"), read, settings)
         row = errors(student, read, hidden.distributions, cache.distributions)
-        table_rows.append({"cache": name, "bytes_per_token": size} | row)
+        table_rows.append({"cache": name, "bytes_per_token": cache_bytes} | row)
     for draws in DRAWS:
         row = errors(student, read, hidden.distributions, _over_epochs(hidden, draws))
         name = f"{draws} draws, new in each of {EPOCHS} epochs"
@@ -104,13 +101,12 @@ def _over_epochs(hidden: CachedTeacher, draws: int) -> Signals:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "draws.json")
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--student", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--texts", type=int, default=800)
     parser.add_argument("--step", type=int, default=16, help="texts in a step")
-    parser.add_argument("--out", type=result_file, default=Path("draws.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = default_device()
@@ -124,9 +120,9 @@ def main() -> None:
         steps=0,
     )
     with tempfile.TemporaryDirectory() as folder:
-        results = rows(options, load(arguments.student, device), arguments.step, Path(folder))
-    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
+        measured = rows(options, load(arguments.student, device), arguments.step, Path(folder))
+    results.write(arguments.out, measured)
+    print(table(measured))
 
 
 if __name__ == "__main__":

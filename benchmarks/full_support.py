@@ -16,19 +16,16 @@ Liger's own setting has it. The gradient's error is that of student's hidden sta
 float64, over the first 64 tokens, relative to the norm. Memory is what comes on top of the inputs.
 """
 
-import argparse
-import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.result_file import result_file
-from benchmarks.workbench import Peak, apart, synchronize
+from benchmarks import results
+from benchmarks.measuring import Peak, best
+from benchmarks.workbench import apart
 from pipeline.distributions.log_probs import TokenContext, dense
 from pipeline.losses import Loss, build_loss, initial_state
 from pipeline.methods import components
@@ -200,16 +197,14 @@ def measured(what: str, name: str, task: Task) -> Row:
     device = default_device()
     run, batch = COMPETITORS[what](name, task), inputs(task, device)
     everything = batch.first(task.tokens, torch.float32)
-    peak, took = Peak(device), []
-    for _ in range(1 + task.repeats):
+
+    def step() -> None:
         everything.hidden.grad = everything.head.grad = None
-        synchronize(device)
-        began = time.perf_counter()
         run(everything)
-        synchronize(device)
-        took.append(time.perf_counter() - began)
-    megabytes = peak.megabytes()
-    return Row(what, name, 1000 * min(took[1:]), megabytes, _error(run, name, batch))
+
+    peak = Peak(device)
+    fastest, megabytes = best(device, step, task.repeats), peak.megabytes()
+    return Row(what, name, 1000 * fastest, megabytes, _error(run, name, batch))
 
 
 def _error(run: Callable[[Inputs], Tensor], name: str, batch: Inputs) -> float:
@@ -224,7 +219,7 @@ def _error(run: Callable[[Inputs], Tensor], name: str, batch: Inputs) -> float:
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     gpu = default_device().type == "cuda"
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "full_support.json")
     parser.add_argument("--tokens", type=int, default=16_384 if gpu else 512)
     parser.add_argument("--vocabulary", type=int, default=49_152)
     parser.add_argument("--width", type=int, default=576)
@@ -234,7 +229,6 @@ def main() -> None:
     parser.add_argument("--part-logits", type=int, default=most, help="at once, of ours")
     parser.add_argument("--only", nargs="+", default=[*COMPETITORS], choices=COMPETITORS)
     parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=components.names("losses"))
-    parser.add_argument("--out", type=result_file, default=Path("full_support.json"))
     options = vars(parser.parse_args())
     out, losses, only = (options.pop(name) for name in ("out", "losses", "only"))
     task, rows = Task(**options), []
@@ -245,7 +239,7 @@ def main() -> None:
                 print(_line(rows[-1]), flush=True)
     peers = {name: version(name) for name in ("torch", "trl", "liger_kernel")}
     header = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    out.write_text(json.dumps(header | {"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    results.write(out, header | {"rows": rows})
 
 
 def _line(row: Row) -> str:

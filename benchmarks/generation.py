@@ -17,18 +17,17 @@ Real pairs lie between.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
 
 import torch
 import transformers
 from transformers import PreTrainedModel
 
-from benchmarks.result_file import result_file
-from benchmarks.workbench import SHAPES, now, prompts, writer
+from benchmarks import results
+from benchmarks.measuring import now
+from benchmarks.workbench import SHAPES, prompts, writer
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
 from pipeline.generation import SpeculativeSampler, TokenSampler, generate, sampler
@@ -127,14 +126,13 @@ def together(student_name: str, teacher_name: str, task: Task) -> Iterator[Row]:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "generation.json")
     parser.add_argument("--shapes", nargs="+", default=["narrow", "large"], choices=SHAPES)
     parser.add_argument("--batches", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--prompt", type=int, default=32, help="tokens")
     parser.add_argument("--new", type=int, default=48, help="tokens")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=result_file, default=Path("generation.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -148,8 +146,8 @@ def main() -> None:
     about = {"torch": torch.__version__, "transformers": transformers.__version__}
     about["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     settings = {name: str(value) for name, value in vars(options).items()}
-    whole = {"about": about, "settings": settings, "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(whole, indent=1) + "\n")
+    whole = {"about": about, "settings": settings, "rows": rows}
+    results.write(options.out, whole)
 
 
 def _rows(options: argparse.Namespace, device: torch.device) -> Iterator[Row]:

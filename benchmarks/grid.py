@@ -18,7 +18,6 @@ The last row is reckoned, not measured: each cell as often as the whole grid has
 teacher's part as often as there are teachers.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -29,7 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from benchmarks import results
 from benchmarks.copies import ROOT, copy_project
-from benchmarks.result_file import result_file
 from pipeline.artifacts import schemas
 from pipeline.settings.evaluation import Evaluation
 from workflow.grid.artifact import Artifact
@@ -247,12 +246,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "grid.json")
     parser.add_argument("--config", type=Path, default=ROOT / "config.yaml")
     parser.add_argument("--methods", nargs="+", help="by default all of the configuration")
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="goes on in what was prepared there")
-    parser.add_argument("--out", type=result_file, default=Path("grid.json"))
     options = parser.parse_args()
     config = yaml.safe_load(options.config.read_text())
     methods = options.methods or list(config["methods"])
@@ -273,8 +271,8 @@ def main() -> None:
     versions = {
         name: metadata.version(name) for name in ("trl", "lm_eval", "transformers", "torch")
     }
-    record = {"cores": options.cores, "versions": versions, "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    record = {"cores": options.cores, "versions": versions, "rows": rows}
+    results.write(options.out, record)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ over seeds. The report's intervals are compared with two that it does not use: t
 bootstrap's percentiles, and Student's t on the seeds alone.
 """
 
-import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from benchmarks.result_file import result_file
+from benchmarks import results
 from pipeline.stages import command_line
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.items import Contributions, contributions, influence_products
@@ -265,17 +263,16 @@ def line(row: Row) -> str:
 
 def main() -> None:
     """Prints the table row by row, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = results.parser(__doc__, "interval_coverage.json")
     parser.add_argument("--trials", type=int, default=2000, help="experiments of each truth")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=result_file, required=True, help="a JSON file")
     arguments = parser.parse_args()
     print(HEAD)
     rows = []
     for truth in truths():
         rows.append(measured(truth, arguments.trials, arguments.seed))
         print(line(rows[-1]), flush=True)
-    arguments.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    results.write(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,9 @@ activations, and without that. Trained response tokens per second over the steps
 warms up; on a GPU both compute in bfloat16, and a CPU's seconds are those of the process.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,17 +25,16 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-from benchmarks.result_file import result_file
-from benchmarks.workbench import SHAPES, now, prompts, words, writer
+from benchmarks import results
+from benchmarks.gpu_check.subjects import run
+from benchmarks.measuring import now
+from benchmarks.workbench import SHAPES, prompts, words, writer
 from pipeline.data.batch import Text
-from pipeline.data_policies import build_policy
-from pipeline.losses import build_loss
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
-from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.training.loop import train
-from pipeline.training.state import TrainingRun, initial_state
+from pipeline.training.state import initial_state
 
 RATE = 1e-4
 
@@ -63,24 +59,13 @@ class Task:
 
 def ours(task: Task) -> float:
     """The speed of this project's training loop."""
-    loss, policy = {"teacher_weight": 0.5}, {"student_share": 1.0}
-    method = MethodSettings(
-        loss="jsd", loss_settings=loss, policy="mixed", policy_settings=policy, teacher="live"
-    )
     training = Training(steps=task.steps, batch_size=task.batch, learning_rate=RATE, validations=0)
-    run = TrainingRun(
-        settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
-        student=writer(task.student, 0, task.device),
-        teacher=LiveTeacher(writer(task.teacher, 1, task.device).requires_grad_(False)),
-        loss=build_loss("jsd", loss),
-        policy=build_policy("mixed", policy),
-        teacher_update=None,
-        train_set=task.prompts,
-        validation_set=[],
-        plain_text=[],
-        max_tokens=task.budget,
+    student = writer(task.student, 0, task.device)
+    teacher = LiveTeacher(writer(task.teacher, 1, task.device).requires_grad_(False))
+    made = run(
+        "gkd", student, teacher, task.prompts, training, task.new, task.budget, student_share=1.0
     )
-    return task.speed([now(task.device) for _ in train(run, initial_state(run))])
+    return task.speed([now(task.device) for _ in train(made, initial_state(made))])
 
 
 class Moments(TrainerCallback):
@@ -138,7 +123,7 @@ def of_trl(task: Task, recompute: bool) -> float:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "on_policy.json")
     parser.add_argument("--student", default="narrow", choices=SHAPES)
     parser.add_argument("--teacher", default="large", choices=SHAPES)
     parser.add_argument("--batch", type=int, default=16, help="texts in a step")
@@ -147,7 +132,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--micro-batch-tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=result_file, default=Path("on_policy.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -173,7 +157,7 @@ def main() -> None:
     about |= {"trl": trl.__version__, "device": str(task.device)}
     settings = {name: str(value) for name, value in asdict(task).items() if name != "prompts"}
     whole = {"about": about, "settings": settings, "trained_tokens_per_second": speeds}
-    options.out.write_text(json.dumps(whole, indent=1) + "\n")
+    results.write(options.out, whole)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ process held, but for pages of files, which the system drops when it needs them.
 `--rows 250000 1000000`, which needs 10 GB of disk.
 """
 
-import argparse
 import json
 import random
 import tempfile
@@ -20,8 +19,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.result_file import result_file
-from benchmarks.workbench import apart, watched_memory
+from benchmarks import results
+from benchmarks.measuring import watched_memory
+from benchmarks.workbench import apart
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.data.batch import read_texts
@@ -129,10 +129,9 @@ def measured(sizes: Sequence[int], tokens: int) -> Iterator[Row]:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "prepare_data.json")
     parser.add_argument("--rows", type=int, nargs="+", default=[5000, 20_000])
     parser.add_argument("--tokens", type=int, default=500)
-    parser.add_argument("--out", type=result_file, default=Path("prepare_data.json"))
     options = parser.parse_args()
     rows = []
     print(f"{'step':<14}{'examples':>10}{'tokens/ex.':>12}{'ex./s':>9}{'tok/s':>11}{'peak MB':>9}")
@@ -141,7 +140,7 @@ def main() -> None:
         length = f"{row.tokens / row.examples:>12.0f}"
         print(f"{row.step:<14}{row.examples:>10}{length}{speed}{row.peak_mb:>9.0f}")
         rows.append(asdict(row))
-    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+    results.write(options.out, rows)
 
 
 if __name__ == "__main__":

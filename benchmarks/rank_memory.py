@@ -10,7 +10,6 @@ the positions of a micro-batch leave for the backward pass, and its logits.
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,14 +22,12 @@ from torch.distributed.tensor import DTensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from benchmarks import results
 from benchmarks.gpu_check.subjects import budget_of, run, texts
-from benchmarks.result_file import result_file
-from benchmarks.workbench import from_ranks, write_as_first
+from benchmarks.workbench import SHAPES, from_ranks, model, size_of, write_as_first
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
-from pipeline.models.language_model import parameter_count
 from pipeline.models.lora import attach
 from pipeline.models.sharding import mesh_of
 from pipeline.models.teacher import LiveTeacher
@@ -40,11 +37,10 @@ from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 from workflow.resources.fit import Fit
 from workflow.resources.machine import CPU
-from workflow.resources.model_sizes import Size
 from workflow.resources.ranks import work_of_rank
 from workflow.resources.training_memory import held_in_training
 
-LAYERS, WIDTH, VOCABULARY = 4, 192, 4096
+SHAPE, DEVICE = "2m", torch.device("cpu")
 BATCH, POSITIONS, STEPS = 4, 64, 2  # texts of a step, the most positions of one
 ADAPTERS = Lora(rank=8, alpha=16.0, dropout=0.0, targets=["q_proj", "v_proj"])
 
@@ -116,28 +112,13 @@ class TensorBytes(TorchDispatchMode):
         self.storages.setdefault(reference.cdata, reference)
 
 
-def llama(seed: int) -> PreTrainedModel:
-    """Fresh weights, in float32."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=512,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
-    return LlamaForCausalLM(config).eval()
-
-
 def player(case: Case, ranks: Ranks) -> TrainingRun:
     """The training of a case, with whole weights."""
-    student = llama(1)
+    student = model(SHAPE, 1, DEVICE).eval()
     if case.lora:
         attach(student, case.lora, 0)
-    teacher = LiveTeacher(llama(2).requires_grad_(False))
-    pool = texts(STEPS * BATCH, VOCABULARY, longest=POSITIONS - 4)
+    teacher = LiveTeacher(model(SHAPE, 2, DEVICE).eval().requires_grad_(False))
+    pool = texts(STEPS * BATCH, SHAPES[SHAPE].vocabulary, longest=POSITIONS - 4)
     training = budget_of(STEPS, BATCH, "float32").model_copy(update={"lora": case.lora})
     return replace(run(case.method, student, teacher, pool, training, 1, POSITIONS), ranks=ranks)
 
@@ -146,7 +127,7 @@ def measure(case: Case, ranks: Ranks, sharded: bool) -> Row:
     """Trains as one of the ranks of this process's environment."""
     made = player(case, ranks)
     if sharded:
-        made.shard(mesh_of(ranks, torch.device("cpu")))
+        made.shard(mesh_of(ranks, DEVICE))
     models = [made.student]
     if isinstance(made.teacher, LiveTeacher):
         models.append(made.teacher.model)
@@ -160,14 +141,14 @@ def measure(case: Case, ranks: Ranks, sharded: bool) -> Row:
 
 def reckoned(case: Case, ranks: int, sharded: bool) -> float:
     """Megabytes of a rank by the scheduler's formula."""
-    size = Size(parameter_count(llama(1)), LAYERS, WIDTH, VOCABULARY, "llama", is_tied=True)
+    size = size_of(model(SHAPE, 1, DEVICE))
     method = resolve(METHODS[case.method], {}).settings
     lora = case.lora.model_dump() if case.lora else None
     settings = {"method": method, "training": {"precision": "float32", "lora": lora}}
     live = size if method["teacher"] == "live" else None
     whole = held_in_training(size, live, settings)
     own = work_of_rank(whole, Fit(CPU, POSITIONS, False, 0, ranks, sharded))
-    logits = POSITIONS * VOCABULARY * (40 if live else 16)
+    logits = POSITIONS * size.vocabulary * (40 if live else 16)
     return (own.resident + POSITIONS * own.per_position + logits) / 1e6
 
 
@@ -180,9 +161,8 @@ def rows_of(ranks: Ranks) -> list[Row]:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "rank_memory.json")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--out", type=result_file, default=Path("rank_memory.json"))
     parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank_out:
@@ -199,7 +179,7 @@ def main() -> None:
             f"{row.case:<22} {row.ranks:>5} {'yes' if row.sharded else 'no':>8} "
             f"{row.held_mb:>8.1f} {row.reckoned_mb:>9.1f} {row.held_mb / row.reckoned_mb:>6.2f}"
         )
-    options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    results.write(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ scheduler reckon for weights, gradients and moments (docs/scale.md), without act
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,17 +18,10 @@ from statistics import median
 
 import torch
 
+from benchmarks import results
 from benchmarks.gpu_check.subjects import budget_of, run, texts
-from benchmarks.result_file import result_file
-from benchmarks.workbench import (
-    SHAPES,
-    from_ranks,
-    held_mb,
-    model,
-    watched_memory,
-    write_as_first,
-)
-from pipeline.models.language_model import parameter_count
+from benchmarks.measuring import held_mb, watched_memory
+from benchmarks.workbench import from_ranks, model, size_of, write_as_first
 from pipeline.models.sharding import mesh_of
 from pipeline.runtime.ranks import join, leave
 from pipeline.training.loop import train
@@ -63,6 +55,7 @@ def measure(steps: int, sharded: bool) -> Row:
     ranks, before = join(), held_mb()
     student, pool = model(SHAPE, 1, torch.device("cpu")), texts(4 * BATCH, longest=128)
     training = budget_of(steps, BATCH, "float32")
+    size = size_of(student)  # of whole weights
     player = replace(run("sft", student, None, pool, training, 1, POSITIONS), ranks=ranks)
     if sharded:
         player.shard(mesh_of(ranks, torch.device("cpu")))
@@ -73,15 +66,12 @@ def measure(steps: int, sharded: bool) -> Row:
     seconds = median(end - begin for begin, end in pairwise(times[1:]))
     held = max(ranks.gather(max(megabytes) - before))
     loss = float(state.rows[-1]["loss_nats"] or 0)
-    parameters = parameter_count(student)
     leave()
-    return Row(ranks.size, sharded, seconds, loss, held, reckoned(parameters, ranks.size, sharded))
+    return Row(ranks.size, sharded, seconds, loss, held, reckoned(size, ranks.size, sharded))
 
 
-def reckoned(parameters: int, ranks: int, sharded: bool) -> float:
+def reckoned(size: Size, ranks: int, sharded: bool) -> float:
     """Megabytes of weights and what belongs to them on each rank, by the scheduler's formula."""
-    shape = SHAPES[SHAPE]
-    size = Size(parameters, shape.layers, shape.width, shape.vocabulary, "llama", is_tied=True)
     training = {"training": {"precision": "float32"}}
     whole = held_in_training(size, None, {"method": METHOD} | training)
     return work_of_rank(whole, Fit(CPU, POSITIONS, False, 0, ranks, sharded)).resident / 1e6
@@ -97,10 +87,9 @@ def measured(counts: Sequence[int], steps: int) -> Iterator[Row]:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "rank_steps.json")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--out", type=result_file, default=Path("rank_steps.json"))
     parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sharded", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -116,7 +105,7 @@ def main() -> None:
             flush=True,
         )
         rows.append(asdict(row))
-    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+    results.write(options.out, rows)
 
 
 if __name__ == "__main__":

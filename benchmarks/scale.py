@@ -14,7 +14,6 @@ its plots, which hardly grow with the grid. Beyond some 50,000 cells split the g
 experiments: what they share is made once.
 """
 
-import argparse
 import contextlib
 import importlib
 import json
@@ -28,14 +27,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks import results
 from benchmarks.copies import ROOT, copy_project
-from benchmarks.result_file import result_file
 from pipeline.artifacts.artifact import Job, provenance
 from workflow.grid.artifact import canonical
 from workflow.jobs import grid_csv
@@ -232,15 +231,14 @@ def _line(row: Row) -> str:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "scale.json")
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--items", type=int, default=20, help="of each evaluation, for the report")
-    parser.add_argument("--out", type=result_file, default=Path("scale.json"))
     options = parser.parse_args()
     print(f"{options.cells} cells{'':<21}{'clock':>11}{'processor':>11}{'peak':>11}")
     rows = [*of_workflow(options.cells), *of_report(options.cells, options.items)]
-    record = {"cells": options.cells, "items": options.items, "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    record = {"cells": options.cells, "items": options.items, "rows": rows}
+    results.write(options.out, record)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ workflow/resources.
 
 from collections.abc import Iterator, Sequence
 
+from benchmarks import results
 from pipeline.settings.memory import CONTEXT_MB
 from workflow.resources.fit import MB, Fit, Workload, seconds
 from workflow.resources.machine import Machine
@@ -137,17 +138,15 @@ def cache_table() -> Iterator[Sequence[str]]:
             )
 
 
-def markdown(rows: Iterator[Sequence[str]]) -> str:
-    """A table as docs/scale.md has it."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|---" * lines[0].count(" | ") + "|---|")
-    return "\n".join(lines)
+def tables() -> list[str]:
+    """The tables as docs/scale.md has them."""
+    kinds = (memory_table(), time_table(), cache_table())
+    return [results.markdown(next(rows), rows) for rows in kinds]
 
 
 def main() -> None:
     """Prints the tables."""
-    for table in (memory_table(), time_table(), cache_table()):
-        print(markdown(table), end="\n\n")
+    print(*tables(), sep="\n\n")
 
 
 if __name__ == "__main__":

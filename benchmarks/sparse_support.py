@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from benchmarks import results
 from pipeline.artifacts import artifact
 from pipeline.data.batch import Batch, Text, micro_batches, read_texts, token_context
 from pipeline.distributions.log_probs import (
@@ -170,13 +171,12 @@ def row(name: str, k: int, values: Values) -> Row:
 def markdown(rows: Sequence[Row]) -> str:
     """A line for each loss: its dense value, and on each support both errors."""
     supports = sorted({row.k for row in rows})
-    heads = ["loss", "dense (nats)", *(f"K = {k}" for k in supports)]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    lines = []
     for name in dict.fromkeys(row.loss for row in rows):
         own = {row.k: row for row in rows if row.loss == name}
         cells = [_errors(own[k]) for k in supports]
         lines.append([name, f"{own[supports[0]].dense_nats:.4f}", *cells])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return results.markdown(["loss", "dense (nats)", *(f"K = {k}" for k in supports)], lines)
 
 
 def _errors(row: Row) -> str:

@@ -8,15 +8,14 @@ writing, reading, scoring). The rest is loading, starting and saving. Stages wit
 work with files alone.
 """
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.result_file import result_file
+from benchmarks import results
 from pipeline.runtime import costs
 from workflow.grid.artifact import Artifact
 from workflow.jobs.jobs import Jobs
@@ -58,9 +57,8 @@ def measured(artifacts: Iterable[Artifact]) -> list[Row]:
 
 def main() -> None:
     """Prints a table, and writes it as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "stages.json")
     parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--out", type=result_file, default=Path("stages.json"))
     options = parser.parse_args()
     jobs = Jobs.of_file(options.configfile)
     rows = measured(jobs.grid.artifacts.values())
@@ -73,7 +71,7 @@ def main() -> None:
     seconds = sum(row.seconds for row in counted)
     share = 1 - sum(row.work_seconds or 0 for row in counted) / seconds
     print(f"beside the work of models: {share:.0%} of {seconds:.0f} s")
-    options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    results.write(options.out, rows)
 
 
 if __name__ == "__main__":

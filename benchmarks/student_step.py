@@ -16,7 +16,6 @@ CPU, of what came on top of what the process held before.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,37 +27,24 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.result_file import result_file
-from benchmarks.workbench import (
-    SHAPES,
-    Peak,
-    apart,
-    equal,
-    model,
-    natural,
-    synchronize,
-    synthetic,
-    words,
-)
+from benchmarks import results
+from benchmarks.cache_subjects import stored
+from benchmarks.gpu_check.subjects import run
+from benchmarks.measuring import Peak, synchronize
+from benchmarks.workbench import SHAPES, apart, equal, model, natural, synthetic, words
 from pipeline.data.batch import Text
-from pipeline.data_policies.fixed import Policy
-from pipeline.losses import build_loss
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.meter import device_name
-from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
-from pipeline.stages import cache_teacher as stage
-from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import open_shards
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 TOP = 64
-OURS = {"sft": "cross_entropy", "cached": "forward_kl", "live": "jsd"}
+OURS = {"sft": "sft", "cached": "forward_kl", "live": "jsd"}
 THEIRS = ("trl sft", "trl gkd")
 RATE = 1e-4
 
@@ -125,11 +111,10 @@ def of_ours(what: str, task: Task) -> Row:
     """A method of this project."""
     device, texts = default_device(), task.texts()
     with tempfile.TemporaryDirectory() as folder:
-        run = compile_for_gpu(
-            _run(what, task, texts, _teacher(what, task, texts, Path(folder), device))
-        )
+        teacher = _teacher(what, task, texts, Path(folder), device)
+        made = compile_for_gpu(_run(what, task, texts, teacher))
         laps, peak = Laps(len(texts) // task.batch, device), Peak(device)
-        for number in train(run, initial_state(run)):
+        for number in train(made, initial_state(made)):
             laps.step(number)
         return laps.row(what, texts, peak)
 
@@ -137,19 +122,8 @@ def of_ours(what: str, task: Task) -> Row:
 def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) -> TrainingRun:
     epochs = 1 + task.repeats
     training = Training(epochs=epochs, batch_size=task.batch, learning_rate=RATE, validations=0)
-    method = MethodSettings(loss=OURS[what], policy="fixed", teacher="live")
-    return TrainingRun(
-        settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
-        student=model(task.student, 1, default_device()),
-        teacher=teacher,
-        loss=build_loss(OURS[what], {}),
-        policy=Policy(),
-        teacher_update=None,
-        train_set=texts,
-        validation_set=[],
-        plain_text=[],
-        max_tokens=task.budget,
-    )
+    student = model(task.student, 1, default_device())
+    return run(OURS[what], student, teacher, texts, training, 1, task.budget)
 
 
 def _teacher(
@@ -160,11 +134,8 @@ def _teacher(
     live = LiveTeacher(model(task.teacher, 2, device).requires_grad_(False))
     if what == "live":
         return live
-    file, settings = "train-00000.parquet", CacheJob(k=TOP)
-    facts = stage.cache_metadata(live.model, settings, [file])
-    captured = list(Capture(live.model, settings, task.budget).batches(texts))
-    writer.write(folder / file, captured, facts)
-    return open_shards(folder, facts, ["train"])
+    capture = Capture(live.model, CacheJob(k=TOP), task.budget)
+    return stored(folder, capture, capture.batches(texts))
 
 
 def of_theirs(what: str, task: Task) -> Row:
@@ -261,7 +232,7 @@ def _line(row: Row) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     gpu = default_device().type == "cuda"
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "student_step.json")
     parser.add_argument("--student", choices=SHAPES, default="135m" if gpu else "narrow")
     parser.add_argument("--teacher", choices=SHAPES, default="360m" if gpu else "large")
     parser.add_argument("--data", help="texts get the lengths of these")
@@ -271,7 +242,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=2, help="epochs that are timed")
     parser.add_argument("--budget", type=int, default=16_384 if gpu else 2_048)
     parser.add_argument("--only", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
-    parser.add_argument("--out", type=result_file, default=Path("student_step.json"))
     return parser
 
 
@@ -290,8 +260,8 @@ def main() -> None:
         print(f"a cached teacher's step takes {ratio:.2f} times that of SFT")
     peers = {name: version(name) for name in ("torch", "transformers", "trl")}
     record = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    record |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows.values()]}
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    record |= {"cached_to_sft": ratio, "rows": list(rows.values())}
+    results.write(out, record)
 
 
 if __name__ == "__main__":

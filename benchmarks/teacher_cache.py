@@ -12,8 +12,6 @@ capture   Seconds of the stage's own loop, with its writing, against the bare fo
 reading   Texts drawn at random from many copies of the cache, with much and with little memory.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,29 +21,26 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from benchmarks import cache_speed
-from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, write
-from benchmarks.result_file import result_file
+from benchmarks import cache_speed, results
+from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, size, stored
+from benchmarks.gpu_check.subjects import run
 from pipeline.data.batch import read_texts
-from pipeline.data_policies.fixed import Policy
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import log_probs_on
 from pipeline.evaluation import heldout
-from pipeline.losses import build_loss
 from pipeline.models.language_model import default_device, lm_head, load
 from pipeline.runtime.progress import log
-from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.models import Shape
 from pipeline.settings.training import Training
 from pipeline.stages import command_line
 from pipeline.stages.prepare_model import from_shape
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher
 from pipeline.training.loop import train
-from pipeline.training.state import TrainingRun, initial_state
+from pipeline.training.state import initial_state
 
 SMALL = Shape(source="shape", layers=2, width=64, heads=2)
-LOSSES = {  # what learns of which cache
+METHODS = {  # what learns of which cache
     "forward_kl": list(TIERS),
     "reverse_kl": ["top 64", "top 256", "hidden state"],
 }
@@ -64,29 +59,18 @@ def errors(options: Options, cached: CachedTeacher, read: Sequence[Read]) -> Ten
 
 
 def scores(
-    options: Options, loss: str, teacher: CachedTeacher | None, judge: CachedTeacher, seed: int
+    options: Options, method: str, teacher: CachedTeacher | None, judge: CachedTeacher, seed: int
 ) -> dict[str, float]:
-    """Held-out measures of a fresh student that learnt by a loss of a teacher."""
+    """Held-out measures of a fresh student that learnt by a method of a teacher."""
     words = AutoTokenizer.from_pretrained(options.tokenizer)
-    method = MethodSettings(loss=loss, policy="fixed", teacher="cache" if teacher else "none")
     training = Training(
-        steps=options.steps, batch_size=8, learning_rate=5e-3, schedule="cosine", validations=1
+        steps=options.steps, batch_size=8, learning_rate=5e-3, schedule="cosine", validations=0
     )
-    run = TrainingRun(
-        settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=seed),
-        student=from_shape(SMALL, words, seed).to(default_device()),
-        teacher=teacher,
-        loss=build_loss(loss, {}),
-        policy=Policy(),
-        teacher_update=None,
-        train_set=options.train,
-        validation_set=options.test[:4],
-        plain_text=[],
-        max_tokens=options.budget,
-    )
-    for _ in train(run, initial_state(run)):
+    student = from_shape(SMALL, words, seed).to(default_device())
+    made = run(method, student, teacher, options.train, training, 1, options.budget, seed)
+    for _ in train(made, initial_state(made)):
         pass
-    measured = heldout.measure(run.student.eval(), options.test, {"": judge}, options.budget)
+    measured = heldout.measure(student.eval(), options.test, {"": judge}, options.budget)
     items = measured.items.to_pandas()
     means = {}
     for name in ("nll_nats", "kl_to_teacher_nats", "top1_agreement"):
@@ -96,18 +80,18 @@ def scores(
 
 
 def tiers(options: Options, folder: Path) -> list[Row]:
-    """A row for each tier and loss, and one for students without a teacher."""
+    """A row for each tier and method, and one for students without a teacher."""
     made = caches(options, folder)
     judge, _ = made["hidden state"]  # the whole distribution
-    taught = [("cross_entropy", "no teacher")]
-    taught += [(loss, name) for loss, names in LOSSES.items() for name in names]
+    taught = [("sft", "no teacher")]
+    taught += [(method, name) for method, names in METHODS.items() for name in names]
     rows: list[Row] = []
-    for loss, name in taught:
+    for method, name in taught:
         cached, row = made.get(name, (None, {}))
-        by_seed = [scores(options, loss, cached, judge, seed) for seed in SEEDS]
+        by_seed = [scores(options, method, cached, judge, seed) for seed in SEEDS]
         means = {key: float(np.mean([measures[key] for measures in by_seed])) for key in by_seed[0]}
         spread = float(np.std([measures["kl_to_teacher_nats"] for measures in by_seed], ddof=1))
-        rows.append({"loss": loss, "tier": name} | row | means | {"kl_spread_nats": spread})
+        rows.append({"method": method, "tier": name} | row | means | {"kl_spread_nats": spread})
         log(f"{rows[-1]}")
     return rows
 
@@ -118,10 +102,10 @@ def caches(options: Options, folder: Path) -> dict[str, tuple[CachedTeacher, Row
     tokens, opened = sum(batch.token_count for batch, _ in read), {}
     for name, settings in TIERS.items():
         place = folder / name.replace(" ", "_")
-        place.mkdir()
-        facts, size = write(place, Capture(options.teacher, settings, options.budget), read)
-        cached, row = open_shards(place, facts, ["train"]), {"bytes_per_token": size / tokens}
-        if facts.draws is None:
+        capture = Capture(options.teacher, settings, options.budget)
+        cached = stored(place, capture, (capture.reduce(*batch) for batch in read))
+        row: Row = {"bytes_per_token": size(place) / tokens}
+        if settings.draws is None:
             error = errors(options, cached, read)
             row["mean_kl_error_nats"] = error.mean().item()
             row["largest_kl_error_nats"] = error.max().item()
@@ -132,9 +116,7 @@ def caches(options: Options, folder: Path) -> dict[str, tuple[CachedTeacher, Row
 def table(rows: Sequence[Row]) -> str:
     """The rows in Markdown."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---"] * len(names)]
-    lines += [[_cell(row.get(name, "")) for name in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return results.markdown(names, ([_cell(row.get(name, "")) for name in names] for row in rows))
 
 
 def _cell(value: object) -> str:
@@ -151,7 +133,7 @@ PARTS = {
 
 def main() -> None:
     """Prints a table for each part, and writes all of them as JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = results.parser(__doc__, "teacher_cache.json")
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
@@ -160,7 +142,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of each student")
     parser.add_argument("--micro-batch-tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=result_file, default=Path("teacher_cache.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     texts = read_texts(arguments.tokens / "train.parquet")
@@ -176,7 +157,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         tables = {name: list(PARTS[name](options, Path(folder))) for name in arguments.parts}
-    arguments.out.write_text(json.dumps(tables, indent=1) + "\n")
+    results.write(arguments.out, tables)
     print("\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in tables.items()))
 
 

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from benchmarks.result_file import result_file
+from benchmarks.results import result_file
 from pipeline.data.batch import Text, read_texts
 from pipeline.data_policies import build_policy
 from pipeline.generation.rollouts import StepContext

@@ -3,14 +3,10 @@
 import json
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +14,14 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from pipeline.data.batch import Text
+from pipeline.models.language_model import parameter_count
 from workflow.launch.ranks import RankGroup, rank_group, run_ranks
+from workflow.resources.model_sizes import Size
 
-LOOK_SECONDS = 0.02
 CHARACTERS = 4  # of a natural text in a token, about
 
 
@@ -44,36 +42,11 @@ SHAPES = {
     "wide": Shape(1, 80, 2, 2, 208, 2048),
     "base": Shape(1, 128, 4, 4, 336, 2048),
     "large": Shape(2, 160, 5, 5, 432, 2048),
+    "2m": Shape(4, 192, 4, 2, 512, 4096),
     "24m": Shape(8, 480, 8, 4, 1280, 8192),
     "135m": Shape(30, 576, 9, 3, 1536, 49_152),
     "360m": Shape(32, 960, 15, 5, 2560, 49_152),
 }
-
-
-def held_mb() -> float:
-    """What this process holds for itself in megabytes, without pages of files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    held = dict(line.split(":", 1) for line in lines)
-    return sum(int(held[key].split()[0]) for key in ("RssAnon", "RssShmem")) * 1024 / 1e6
-
-
-@contextmanager
-def watched_memory() -> Iterator[list[float]]:
-    """What this process holds meanwhile in megabytes, looked at again and again by a thread."""
-    megabytes, is_done = [held_mb()], threading.Event()
-
-    def look() -> None:
-        """Looks until it is done."""
-        while not is_done.wait(LOOK_SECONDS):
-            megabytes.append(held_mb())
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield megabytes
-    finally:
-        is_done.set()
-        thread.join()
 
 
 def model(name: str, seed: int, device: torch.device) -> PreTrainedModel:
@@ -93,6 +66,19 @@ def model(name: str, seed: int, device: torch.device) -> PreTrainedModel:
     return LlamaForCausalLM(config).to(device)
 
 
+def size_of(model: PreTrainedModel) -> Size:
+    """What estimates of memory and time are made from."""
+    config = model.config
+    return Size(
+        parameter_count(model),
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.vocab_size,
+        config.model_type,
+        config.tie_word_embeddings,
+    )
+
+
 def writer(name: str, seed: int, device: torch.device) -> PreTrainedModel:
     """A model that never ends a text by itself, here and in `generate`."""
     made = model(name, seed, device).eval()
@@ -103,9 +89,10 @@ def writer(name: str, seed: int, device: torch.device) -> PreTrainedModel:
 
 
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer with a word for each id: trainers ask for one."""
+    """A tokenizer with a word for each id."""
     model = WordLevel({f"w{number}": number for number in range(vocabulary)}, unk_token="w0")
     tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w1", pad_token="w2")
 
 
@@ -188,37 +175,3 @@ def _write(work: Callable[..., Any], out: Path, threads: int, *arguments: Any) -
     warnings.simplefilter("ignore")  # the peers' imports warn
     torch.set_num_threads(threads)
     out.write_text(json.dumps(asdict(work(*arguments))))
-
-
-class Peak:
-    """The peak of memory from when this is made: of the GPU, else of what the process holds."""
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.held = 0
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            self.held = pages * resource.getpagesize()
-
-    def megabytes(self) -> float:
-        """All that a GPU holds at the peak; of a CPU's memory what came on top."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 1e6
-        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - self.held) / 1e6
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits until a GPU has done all that it was asked to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def now(device: torch.device) -> float:
-    """Seconds, read when a GPU has done all that it was asked to; of a CPU this process's own.
-
-    So other work on a CPU's machine counts only by what it takes of its caches and clock.
-    """
-    synchronize(device)
-    return time.perf_counter() if device.type == "cuda" else time.process_time()

@@ -13,7 +13,7 @@ from stage_commands import LONG
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.figures import Figure, Outcome, short
 from benchmarks.gpu_check.run import CHECKS, Plan, outcomes, run_check
-from benchmarks.result_file import result_file
+from benchmarks.results import result_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu_check")]
 

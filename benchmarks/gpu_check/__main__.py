@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.machine import describe
 from benchmarks.gpu_check.run import CHECKS, CPU_PATIENCE, WHOLE_RUN, Plan, outcomes
-from benchmarks.result_file import result_file
+from benchmarks.results import result_file
 
 
 def main() -> int:

@@ -5,9 +5,6 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -18,11 +15,11 @@ from transformers import (
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
+from benchmarks.workbench import words
 from pipeline.data.batch import Text
 from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
@@ -113,15 +110,6 @@ def tiny(family: str, seed: int, device: torch.device) -> PreTrainedModel:
     return FAMILIES[family]().eval().to(device)
 
 
-def words() -> PreTrainedTokenizerFast:
-    """A tokenizer with a word for each id."""
-    vocabulary = {f"word{token}": token for token in range(VOCABULARY)}
-    model = WordLevel(vocabulary, unk_token="word0")
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-
-
 def texts(count: int, vocabulary: int = VOCABULARY, longest: int = 512) -> list[Text]:
     """Texts with lengths like Dolly's, the same ones at every call; their tokens mean nothing."""
     draw = np.random.default_rng(7)
@@ -144,18 +132,21 @@ def run(
     training: Training,
     max_new_tokens: int,
     budget: int,
+    seed: int = 1,
+    **hyperparameters: object,
 ) -> TrainingRun:
-    """A training run of a method of the catalogue, as its defaults have it."""
-    resolved = resolve(METHODS[name], {})
+    """A training run of a method of the catalogue, some of its hyperparameters changed."""
+    resolved = resolve(METHODS[name], hyperparameters)
     method = resolved.method
     settings = DistillSettings(
         method=MethodSettings.model_validate(resolved.settings),
         training=training,
         max_new_tokens=max_new_tokens,
-        seed=1,
+        seed=seed,
     )
     teacher = teacher if method.reads_distributions else None
-    teacher, update = attach_update(settings, student, teacher, pool, Encoder(words()), budget)
+    tokenizer = words(VOCABULARY)
+    teacher, update = attach_update(settings, student, teacher, pool, Encoder(tokenizer), budget)
     loss = build_loss(method.loss, resolved.loss_settings)
     has_reference = isinstance(loss, ReferenceLoss)
     return TrainingRun(
@@ -163,7 +154,7 @@ def run(
         student=student,
         teacher=teacher,
         reference=LiveTeacher(deepcopy(student).requires_grad_(False)) if has_reference else None,
-        tokenizer=words(),
+        tokenizer=tokenizer,
         loss=loss,
         policy=build_policy(method.policy, resolved.policy_settings),
         teacher_update=update,

@@ -14,24 +14,23 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.cache_subjects import stored
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run, texts
-from benchmarks.gpu_check.timing import peak_gib, seconds, synchronize
+from benchmarks.measuring import peak_gib, seconds, synchronize
 from benchmarks.workbench import SHAPES, equal, model
 from pipeline.data.batch import Text
 from pipeline.models.language_model import default_device
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages import cache_teacher as stage
-from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher
 from pipeline.training.compile import try_compile
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 TITLE = "cached step of 135M, compiled and not"
 SECONDS = 150
-TOP, FILE = 64, "train-00000.parquet"
+TOP = 64
 TOKENS_PER_SECOND, GIB = 300_000, 14.0
 DOLLY_RESPONSE_TOKENS_PER_SECOND = 100_000
 LOSS = 1e-3  # relative: compiled kernels sum in another order
@@ -131,7 +130,6 @@ def _losses(made: TrainingRun) -> list[float]:
 
 
 def _stored(folder: Path, task: Task, pool: Sequence[Text]) -> CachedTeacher:
-    teacher, settings = model(task.name, 2, task.device).requires_grad_(False), CacheJob(k=TOP)
-    facts = stage.cache_metadata(teacher, settings, [FILE])
-    writer.write(folder / FILE, list(Capture(teacher, settings, BUDGET).batches(pool)), facts)
-    return open_shards(folder, facts, ["train"])
+    teacher = model(task.name, 2, task.device).requires_grad_(False)
+    capture = Capture(teacher, CacheJob(k=TOP), BUDGET)
+    return stored(folder, capture, capture.batches(pool))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.cache_subjects import stored
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import texts, tiny
 from pipeline.data.batch import Text, collate
@@ -14,11 +15,7 @@ from pipeline.distributions.log_probs import TeacherSignal, target_log_prob
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages import cache_teacher as stage
-from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.format import HEAD
-from pipeline.teacher_cache.reader import open_shards
 
 TITLE = "caches of every tier against the live teacher"
 SECONDS = 60
@@ -27,7 +24,6 @@ TIERS = {
     "hidden": CacheJob(tier="hidden"),
     "sampled": CacheJob(draws=32),
 }
-FILE = "train-00000.parquet"
 STORED_NATS = 2e-3  # what a tier's own rounding may cost, against the teacher on the same device
 # bfloat16 against float32, of a peaked teacher
 MEAN_NATS, WORST_NATS = 0.03, 0.3
@@ -43,24 +39,24 @@ def measure(device: torch.device) -> Iterator[Figure]:
     live = LiveTeacher(tiny("llama", 1, device)).signal(collate(pool, device)).to(CPU)
     for name, settings in TIERS.items():
         with tempfile.TemporaryDirectory() as folder:
-            stored = _stored(Path(folder), settings, device, pool)
+            kept = _stored(Path(folder), settings, device, pool)
         if settings.written_tier == "sampled":
             same = _same_draws(settings, device, pool)
             yield Figure(f"{name}: draws as on a CPU", same, at_least=OVERLAP)
             continue
-        yield from _errors(name, stored, live, exact)
+        yield from _errors(name, kept, live, exact)
         if settings.written_tier == "top_k":
             expected = exact.log_probs.topk(settings.k).indices
-            shared = _shared(stored.support.ids, expected)
+            shared = _shared(kept.support.ids, expected)
             yield Figure(f"{name}: ids as in float32", shared, at_least=OVERLAP)
 
 
 def _errors(
-    name: str, stored: TeacherSignal, live: TeacherSignal, exact: TeacherSignal
+    name: str, kept: TeacherSignal, live: TeacherSignal, exact: TeacherSignal
 ) -> Iterator[Figure]:
     """Of what is stored, to the teacher on the same device and to the one in float32 on the CPU."""
     ours, same, right = (
-        target_log_prob(signal.log_probs, signal.support.target) for signal in (stored, live, exact)
+        target_log_prob(signal.log_probs, signal.support.target) for signal in (kept, live, exact)
     )
     error = (ours - same).abs().mean().item()
     yield Figure(f"{name}: error to the live teacher", error, "nats", at_most=STORED_NATS)
@@ -78,13 +74,8 @@ def _shared(drawn: Tensor, expected: Tensor) -> float:
 def _stored(
     folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]
 ) -> TeacherSignal:
-    model = tiny("llama", 1, device)
-    facts = stage.cache_metadata(model, settings, [FILE])
-    writer.write(folder / FILE, list(Capture(model, settings, 4096).batches(pool)), facts)
-    if facts.tier == "hidden":
-        lm_head.save(model, folder / HEAD)
-    batch = collate(pool, CPU)
-    return open_shards(folder, facts, ["train"]).signal(batch)
+    capture = Capture(tiny("llama", 1, device), settings, 4096)
+    return stored(folder, capture, capture.batches(pool)).signal(collate(pool, CPU))
 
 
 def _same_draws(settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> float:

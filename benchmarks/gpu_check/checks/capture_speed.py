@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.gpu_check.figures import Figure
-from benchmarks.gpu_check.timing import best
+from benchmarks.measuring import best
 from benchmarks.workbench import SHAPES, equal, model
 from pipeline.data.batch import micro_batches
 from pipeline.models.language_model import (

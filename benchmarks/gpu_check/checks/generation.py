@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from benchmarks.gpu_check.figures import Figure
-from benchmarks.gpu_check.timing import best, seconds
+from benchmarks.measuring import best, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
 from pipeline.generation import generate, sampler
 from pipeline.models.language_model import default_device

@@ -7,7 +7,6 @@ import importlib.util
 from collections.abc import Iterator
 
 import torch
-from tokenizers.pre_tokenizers import Whitespace
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
@@ -35,7 +34,6 @@ def measure(device: torch.device) -> Iterator[Figure]:
 
     default_device()
     tokenizer = words(VOCABULARY)
-    tokenizer.backend_tokenizer.pre_tokenizer = Whitespace()
     asked = [Instance("loglikelihood", {}, pair, 0) for pair in PAIRS]
     plain = HFLM(
         pretrained=tiny("llama", 1, torch.device("cpu")), tokenizer=tokenizer, batch_size=4

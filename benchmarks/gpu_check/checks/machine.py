@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.gpu_check.figures import Figure
+from benchmarks.measuring import synchronize
 from pipeline.models.language_model import default_device
 
 TITLE = "SDPA back end, and the cost of a new batch shape"
@@ -54,14 +55,9 @@ def _first_calls(device: torch.device, shapes: tuple | list = SHAPES) -> float:
             torch.randn(count, HEADS, length, WIDTH, device=device, dtype=dtype, requires_grad=True)
             for _ in range(3)
         )
-        _wait(device)
+        synchronize(device)
         began = time.perf_counter()
         scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
-        _wait(device)
+        synchronize(device)
         times.append(1000 * (time.perf_counter() - began))
     return sum(times) / len(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

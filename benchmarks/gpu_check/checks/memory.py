@@ -9,13 +9,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen2Conf
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
 from benchmarks.gpu_check.subjects import budget_of, run
-from benchmarks.workbench import equal, model
-from pipeline.models.language_model import default_device, parameter_count
+from benchmarks.workbench import equal, model, size_of
+from pipeline.models.language_model import default_device
 from pipeline.models.logit_chunks import max_logits
 from pipeline.settings.training import Training
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
-from workflow.resources.model_sizes import Size
 from workflow.resources.training_memory import held_in_training
 
 TITLE = "memory of training against its estimate"
@@ -55,8 +54,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         student = make().to(device)
-        config = student.config
-        pool = equal(BATCH * STEPS, LENGTH, config.vocab_size)
+        pool = equal(BATCH * STEPS, LENGTH, student.config.vocab_size)
         made = run("sft", student, None, pool, budget_of(STEPS, BATCH), 1, BATCH * LENGTH)
         list(islice(train(made, initial_state(made)), STEPS))
         peak = torch.cuda.max_memory_allocated(device)
@@ -68,17 +66,10 @@ def measure(device: torch.device) -> Iterator[Figure]:
 
 def _estimate(student: PreTrainedModel) -> float:
     """Bytes of weights and optimizer, of a micro-batch, and of the part of it that has logits."""
-    config = student.config
-    own = Size(
-        parameter_count(student),
-        config.num_hidden_layers,
-        config.hidden_size,
-        config.vocab_size,
-        config.model_type,
-    )
+    own = size_of(student)
     training = Training(steps=STEPS, batch_size=BATCH, learning_rate=1e-3)
     held = held_in_training(own, None, {"method": METHOD, "training": training.model_dump()})
     positions = BATCH * LENGTH
     at_once = max_logits(student.device, own.parameters)
-    logits = LOGIT_BYTES * min(at_once, positions * config.vocab_size)
+    logits = LOGIT_BYTES * min(at_once, positions * own.vocabulary)
     return held.resident + positions * held.per_position + logits

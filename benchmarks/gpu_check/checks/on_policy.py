@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run
-from benchmarks.gpu_check.timing import peak_gib, seconds
+from benchmarks.measuring import peak_gib, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
-from benchmarks.gpu_check.timing import seconds
+from benchmarks.measuring import seconds
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training import checkpoint
