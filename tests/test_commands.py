@@ -28,6 +28,7 @@ COMMANDS = {
     "prune": [],
     "methods": [],
     "conformance": [],
+    "schema": [],
     "check-gpu": [],
     "protocol-sizes": [],
 }
@@ -71,6 +72,19 @@ def test_only_a_run_passes_arguments_on_to_snakemake(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match="2"):
         main(["plan", "--", "--forceall"])
     assert "--" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["plan", "--at-once", "0"], ["run", "--cores", "-1"]])
+def test_no_jobs_at_a_time_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"'{arguments[-1]}' is no whole number from 1 on" in capsys.readouterr().err
+
+
+def test_a_profile_that_is_not_there_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match=r"^profile: nowhere/config\.yaml: there is no such file"):
+        main(["run", "--profile", "nowhere"])
 
 
 def test_a_list_of_methods_has_all_of_them(capsys: pytest.CaptureFixture[str]):

@@ -35,5 +35,5 @@ def imported(name: str) -> Loss:
     module, _, function = name.partition(":")
     try:
         return getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         sys.exit(f"no loss {name!r}, which must be MODULE:FUNCTION: {error}")

@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_commands_of_a_run(add: Add) -> None:
     run = add("run", "run", "Run an experiment: every job that is not finished")
     run.add_argument("config", type=Path, nargs="?", help="default: config.yaml")
-    run.add_argument("--cores", default="all", help="processors; default: all of them")
+    run.add_argument("--cores", type=_cores, default="all", help="processors; default: all of them")
     run.add_argument("--profile", type=Path, default=Path("workflow/profiles/local"), metavar="DIR")
     run.add_argument(
         "--tracker", metavar="NAME", help="shows curves offline: tensorboard, trackio or wandb"
@@ -104,7 +104,7 @@ def _add_commands_of_a_run(add: Add) -> None:
     plan = add("plan", "plan", "What would run, why, and what it would cost; nothing is run")
     _config(plan)
     plan.add_argument("--profile", type=Path, metavar="DIR", help="do the jobs fit its machine?")
-    plan.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="jobs at a time")
+    plan.add_argument("--at-once", type=_count, default=os.cpu_count() or 1, help="jobs at a time")
     plan.add_argument("--keep-code", action="store_true", help="results of edited code stay as is")
     _json(plan)
     plan.epilog = TO_DO
@@ -180,6 +180,16 @@ def _add_commands_of_the_project(add: Add) -> None:
     check.set_defaults(arguments=[])
     check.epilog = "all arguments are passed to benchmarks.gpu_check"
     add("protocol-sizes", "protocol_sizes", "Print the table of docs/protocols.md")
+
+
+def _cores(text: str) -> str:
+    return text if text == "all" else str(_count(text))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _config(command: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ artifacts are finished.
 """
 
 import json as json_text
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_
 from workflow.launch.gpu_lease import visible_names
 from workflow.resources.machine import CPU, Machine
 from workflow.resources.measured_time import Cost, Costs, wall_seconds
-from workflow.resources.requests import ResourceRequests, refuse
+from workflow.resources.requests import ResourceRequests, machine_of, refuse
 
 TO_DO = 3  # the exit status that says so
 EXAMPLES = 3  # of each reason; --json has all
@@ -245,12 +244,8 @@ def _ranks(plan: Plan) -> list[str]:
 def main(*, config: Path, profile: Path | None, at_once: int, keep_code: bool, json: bool) -> int:
     """Prints the plan. Status 3: something is to do; 1: a job can't fit the profile's GPUs."""
     jobs = Jobs.of_file(config, keep_code)
-    machine = CPU
+    machine = machine_of(profile)
     if profile:
-        try:
-            machine = Machine.of_profile(profile)
-        except ValueError as error:
-            sys.exit(f"profile: {error}")
         refuse(jobs.grid, machine, jobs.unfinished)
         jobs = replace(jobs, parts=ResourceRequests(jobs.grid, machine).parts)
     plan = plan_of(jobs, at_once, machine)

@@ -22,6 +22,7 @@ from workflow.jobs.rerun_reasons import RESULTS
 from workflow.launch import run_lock
 from workflow.launch.run_stage import TRACKER
 from workflow.launch.snakemake_process import SnakemakeProcess, command, environment
+from workflow.resources.requests import machine_of
 
 CONFIG = Path("config.yaml")
 LOCKED = "Directory cannot be locked"  # Snakemake's: another makes what this one would
@@ -35,6 +36,7 @@ def main(
     if tracker:
         _choose(tracker)
     command_line = command(config, cores, profile, snakemake)
+    machine_of(profile)  # Snakemake would do without a profile that isn't there
     if snakemake:  # becomes Snakemake's process, so that signals reach it
         # Snakemake's own reader would run what a configuration has as code
         load.plain_data(str(config or CONFIG))

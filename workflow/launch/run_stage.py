@@ -100,14 +100,9 @@ def run_artifact(
     # these take longer to import than many a job of a rule takes to run
     from workflow.jobs.jobs import Jobs
     from workflow.jobs.preparation import path_named, write_job_file
-    from workflow.resources.machine import Machine
-    from workflow.resources.requests import ResourceRequests
+    from workflow.resources.requests import ResourceRequests, machine_of
 
-    try:
-        machine = Machine.of_profile(profile) if profile else Machine()
-    except ValueError as error:
-        sys.exit(f"profile: {error}")
-    jobs = Jobs.of_file(configfile)
+    machine, jobs = machine_of(profile), Jobs.of_file(configfile)
     output = path_named(jobs, output)
     write_job_file(jobs, output)
     limits = MachineLimits()

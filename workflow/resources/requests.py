@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from pipeline.artifacts.stages import BY_PARTS
 from workflow.grid.artifact import Artifact
@@ -18,7 +19,7 @@ from workflow.jobs.job_files import Wildcards
 from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import Estimate, estimate, workload_of
 from workflow.resources.fit import GRAIN, MB, Fit
-from workflow.resources.machine import Machine
+from workflow.resources.machine import CPU, Machine
 from workflow.resources.ranks import fit_ranks
 from workflow.resources.refusals import refusals
 
@@ -165,6 +166,14 @@ class ResourceRequests:
     @cache
     def _fit(self, id: str) -> Fit:
         return fit_ranks(workload_of(self.grid, self.grid.by_id[id]), self.machine)
+
+
+def machine_of(profile: Path | None) -> Machine:
+    """The machine of a profile, or a CPU; a faulty profile ends the process with a line."""
+    try:
+        return Machine.of_profile(profile) if profile else CPU
+    except ValueError as error:
+        sys.exit(f"profile: {error}")
 
 
 def refuse(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> None:
