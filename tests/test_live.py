@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from test_status import Folder
+from under_way import Folder
 
 from workflow.commands.job_status import JobStatus, Status, UnfinishedJob, status_of
 from workflow.commands.live import SHOWN, drawn
