@@ -3,7 +3,7 @@
 from functools import cache
 
 from pipeline.data.foreign_files import matching
-from pipeline.data.splits import held_out_count
+from pipeline.data.splits import held_out_counts
 from pipeline.settings.data import Docstrings, Files, Mixture, Source, named_sources
 from workflow.config.data_checks import count_rows
 from workflow.grid.grid import Grid
@@ -30,21 +30,17 @@ def examples_of(grid: Grid) -> dict[str, int]:
 def _of_source(source: Source) -> dict[str, int]:
     """Examples of each split of one source, before any limit."""
     if isinstance(source, Docstrings):
-        whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
-        splits = {"validation": source.validation_share, "test": source.test_share}
+        whole, others = DOCSTRINGS_PER_PACKAGE * len(source.packages), {}
+        shares = {"validation": source.validation_share, "test": source.test_share}
+        held_out = {split: round(whole * share) for split, share in shares.items()}
     else:
         whole = _of_files(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
-        splits = {"validation": source.validation, "test": source.test}
-    held_out = {
-        split: held_out_count(size, whole)
-        for split, size in splits.items()
-        if not isinstance(size, str)
-    }
-    others = {
-        split: _of_files(name) if isinstance(source, Files) else whole // 10
-        for split, name in splits.items()
-        if isinstance(name, str)
-    }
+        held_out = held_out_counts(source, whole)
+        others = {
+            split: _of_files(name) if isinstance(source, Files) else whole // 10
+            for split, name in (("validation", source.validation), ("test", source.test))
+            if isinstance(name, str)
+        }
     return {"train": max(1, whole - sum(held_out.values())), **held_out, **others}
 
 
