@@ -74,7 +74,7 @@ def held_out_count(size: float, examples: int) -> int:
 
 
 def held_out_counts(source: Files | Hub, examples: int) -> dict[str, int]:
-    """How many examples each split has that a source holds out from so many."""
+    """How many examples of each split a source holds out from a number of examples."""
     sizes = {"validation": source.validation, "test": source.test}
     return {
         split: held_out_count(size, examples)
