@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
-from pipeline.runtime.transfer import to_device
+from pipeline.runtime.transfer import arrival, to_device, to_host
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import reduce
 from pipeline.teacher_cache.reduce import Chunk, ReducedLogits
@@ -57,12 +57,11 @@ class Capture:
     def reduce(self, batch: Batch, states: Float[Tensor, "tokens width"]) -> CapturedBatch:
         """A micro-batch whose last hidden states are given."""
         reduction = self._reduction()
-        chunks = [_to_host(reduction(chunk)) for chunk in self._chunks(batch, states)]
-        arrived = None
-        if states.is_cuda:
-            arrived = torch.cuda.Event()
-            arrived.record()
-        return CapturedBatch(batch.texts, chunks, arrived)
+        chunks = [
+            {name: to_host(values) for name, values in reduction(chunk).items()}
+            for chunk in self._chunks(batch, states)
+        ]
+        return CapturedBatch(batch.texts, chunks, arrival(states))
 
     def _reduction(self) -> Callable[[Chunk], ReducedLogits]:
         settings = self.settings
@@ -98,15 +97,3 @@ class Capture:
             return None
         numbers = reduce.uniforms_of_cache(batch.texts, draws, seed)
         return to_device(numbers, batch.next_ids.device)
-
-
-def _to_host(chunk: ReducedLogits) -> ReducedLogits:
-    return {name: _copied(values) for name, values in chunk.items()}
-
-
-def _copied(values: Tensor) -> Tensor:
-    """Tensors on the host, or on the way there: the GPU doesn't wait for the copy."""
-    if not values.is_cuda:
-        return values
-    target = torch.empty_like(values, device="cpu", pin_memory=True)
-    return target.copy_(values, non_blocking=True)

@@ -31,7 +31,7 @@ from pipeline.teacher_cache.format import (
     read_order,
     schema,
 )
-from pipeline.teacher_cache.tiers import Hidden, Sampled, Tier, TopK
+from pipeline.teacher_cache.tiers import Hidden, Sampled, Tier, TopK, top_ids
 
 
 @dataclass(frozen=True, order=True)
@@ -47,8 +47,7 @@ class TextLocation:
     """The location of a text's tokens."""
 
     group: RowGroup
-    first: int  # token of the group
-    tokens: int
+    tokens: slice  # of the group
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,8 @@ class CacheReader:
         with self.lock:
             groups = self._groups({location.group for location in locations})
         parts = [
-            {
-                name: column[location.first : location.first + location.tokens]
-                for name, column in rows.items()
-            }
+            {name: column[location.tokens] for name, column in groups[location.group].items()}
             for location in locations
-            for rows in (groups[location.group],)
         ]
         for text, part in zip(texts, parts, strict=True):
             if not np.array_equal(part["token_ids"], text.target_ids):
@@ -168,9 +163,9 @@ def _locations(shard: int, file: pq.ParquetFile) -> Iterator[tuple[str, TextLoca
         names = file.read_row_group(number, columns=["example_id"])["example_id"].combine_chunks()
         encoded, first = names.dictionary_encode(), 0
         counts = np.bincount(encoded.indices.to_numpy()).tolist()
-        for name, tokens in zip(encoded.dictionary.to_pylist(), counts, strict=True):
-            yield name, TextLocation(RowGroup(shard, number), first, tokens)
-            first += tokens
+        for name, count in zip(encoded.dictionary.to_pylist(), counts, strict=True):
+            yield name, TextLocation(RowGroup(shard, number), slice(first, first + count))
+            first += count
 
 
 @dataclass(frozen=True)
@@ -187,7 +182,7 @@ class CachedTeacher:
         """
         rows = self.reader.rows(batch.texts)
         signal = self.tier.distributions(rows, batch).chunk(slice(None))
-        return replace(signal, top_ids=self.tier.top_ids(rows, batch.next_ids.device))
+        return replace(signal, top_ids=top_ids(rows, batch.next_ids.device))
 
     def distributions(self, batch: Batch) -> TeacherDistributions:
         """The distributions, looked up at once, from any thread; what is wide is made by parts."""

@@ -52,6 +52,11 @@ def _numbers(values: np.ndarray, device: torch.device) -> Float[Tensor, "*tokens
     return to_device(torch.from_numpy(values), device).float()
 
 
+def top_ids(rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"] | None:
+    """The stored top-ranked tokens, whose order rounded numbers have lost; None of sampled ones."""
+    return _ids(rows["top_ids"], device) if "top_ids" in rows else None
+
+
 @dataclass(frozen=True)
 class TopK:
     """The response token, the most likely others, and a bucket for the rest of the vocabulary.
@@ -94,10 +99,6 @@ class TopK:
             rounded = torch.cat([rounded, _numbers(rows["rest"], device)[:, None]], dim=-1)
         support = Support(target=torch.zeros_like(batch.next_ids), ids=ids)
         return TeacherSignal(_normalised(target, rounded), support)
-
-    def top_ids(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
-        """The stored top-ranked tokens: rounded log-probabilities have lost the order."""
-        return _ids(rows["top_ids"], device)
 
 
 def _inserted(ids: np.ndarray, token_ids: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray:
@@ -160,9 +161,6 @@ class Sampled:
         draws, size = self.metadata.draws, self.metadata.vocabulary
         return signal_from_counts(ids, counts, batch.next_ids, draws, size)
 
-    def top_ids(self, rows: Rows, device: torch.device) -> None:
-        """None: sampled targets give no ranks."""
-
 
 @dataclass(frozen=True)
 class Hidden:
@@ -185,10 +183,6 @@ class Hidden:
         """Dense distributions, from the same product that the live teacher ends with."""
         states = to_device(torch.from_numpy(rows["states"]), batch.next_ids.device)
         return HiddenDistributions(self, states, batch)
-
-    def top_ids(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
-        """The stored top-ranked tokens: a rounded state may rank others first."""
-        return _ids(rows["top_ids"], device)
 
 
 @dataclass(frozen=True)

@@ -61,11 +61,10 @@ def is_worth_compiling(step_seconds: float, steps: int) -> bool:
 
 def eager_step_seconds(run: TrainingRun) -> float:
     """The seconds of an uncompiled step, once libraries are warm."""
-    batch = trial_batch(run)
-    trial_step(run, replace(batch, micro_batches=batch.micro_batches[:1]))
+    trial_step(run, micro_batches=1)
     torch.cuda.synchronize()
     began = time.monotonic()
-    trial_step(run, trial_batch(run))
+    trial_step(run)
     torch.cuda.synchronize()
     return time.monotonic() - began
 
@@ -77,8 +76,7 @@ def try_compile(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     """
     try:
         compiled = with_compiled_functions(run, backend)
-        batch = trial_batch(compiled)
-        trial_step(compiled, replace(batch, micro_batches=batch.micro_batches[:1]))
+        trial_step(compiled, micro_batches=1)
         return replace(compiled, compilation=Compilation(True, "layers and loss"))
     except Exception as error:
         if any(isinstance(cause, torch.OutOfMemoryError) for cause in _causes(error)):
@@ -157,8 +155,13 @@ def _as_rollout(text: Text) -> Text:
     return replace(text, log_probs=[0.0] * text.target_count, advantage=0.0, solution=[])
 
 
-def trial_step(run: TrainingRun, batch: StepBatch) -> None:
-    """A training step that leaves the weights as they are, and gradients on them, rank by rank."""
+def trial_step(run: TrainingRun, micro_batches: int | None = None) -> None:
+    """A step on all or some of the first micro-batches, rank by rank.
+
+    It leaves the weights as they are, and gradients on them.
+    """
+    batch = trial_batch(run)
+    batch = replace(batch, micro_batches=batch.micro_batches[:micro_batches])
     no_weights = torch.optim.SGD([torch.zeros(())])
     state = TrainingState(no_weights, loss=initial_loss_state(run.loss))
     train_step(replace(run, teacher_update=None, ranks=ALONE), state, batch)

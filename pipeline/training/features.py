@@ -108,7 +108,8 @@ def feature_term(
     loss = build_feature_loss(method.features, method.feature_settings)
     student_head, teacher_head, inner = head_of(student), head_of_teacher(teacher), []
     if isinstance(teacher, LiveTeacher):
-        inner = inner_pairs(loss.layers, depth(student), depth(teacher.model))
+        depths = (model.config.num_hidden_layers for model in (student, teacher.model))
+        inner = inner_pairs(loss.layers, *depths)
     sizes = Sizes(
         student=student_head.linear.in_features,
         teacher=teacher_head.linear.in_features,
@@ -157,11 +158,6 @@ def with_layers(teacher: Teacher | None, features: FeatureTerm | None) -> Teache
     if features is None or not isinstance(teacher, LiveTeacher):
         return teacher
     return replace(teacher, inner_layers=[layer for _, layer in features.inner_layers])
-
-
-def depth(model: PreTrainedModel) -> int:
-    """The number of a model's layers."""
-    return model.config.num_hidden_layers
 
 
 def head_of_teacher(teacher: Teacher | None) -> LMHead:
