@@ -21,6 +21,7 @@ from pipeline.distributions.spans import Spans
 from pipeline.losses import build_loss, opd, opd_spans
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.composition import compose
+from pipeline.runtime.diverged import Diverged
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.tokenizer_alignment.token_bytes import token_bytes
 from pipeline.tokenizer_alignment.written import WrittenTexts, written_texts
@@ -190,6 +191,15 @@ def test_a_step_without_a_text_that_can_be_read_changes_nothing() -> None:
     assert [row["unaligned_texts"] for row in state.rows[:1]] == [5]
     for mine, theirs in zip(run.student.parameters(), before, strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_broken_teacher_of_another_vocabulary_is_told_from_a_student_that_diverges() -> None:
+    run = on_policy("alm", {}, 0.5)
+    with torch.no_grad():
+        run.teacher.teacher.model.get_output_embeddings().weight[3] = float("nan")
+    with pytest.raises(ValueError, match="the teacher is broken, not the student") as error:
+        list(train(run, initial_state(run)))
+    assert not isinstance(error.value, Diverged)
 
 
 # the policy gradient

@@ -44,22 +44,27 @@ class AlignedTeacher:
             return self.alignment.texts.get(text.example_id)
         return self.written.aligned(text)
 
-    def _all_aligned(self, batch: Batch) -> list[AlignedText]:
-        texts = [self._aligned(text) for text in batch.texts]
-        return [text for text in texts if text is not None]  # all: the others were left out
+    def _all_aligned(self, texts: Sequence[Text]) -> list[AlignedText]:
+        aligned = [self._aligned(text) for text in texts]
+        return [text for text in aligned if text is not None]  # all: the others were left out
 
     def signal(self, batch: Batch) -> TeacherSignal:
         """The teacher's distributions at its own tokens, and the spans that these are in."""
-        texts, device = self._all_aligned(batch), batch.next_ids.device
+        texts, device = self._all_aligned(batch.texts), batch.next_ids.device
         own = self.teacher.signal(collate([text.teacher for text in texts], device))
         aligned = AlignedDistributions(own, batch, texts, self.alignment.vocabularies.to(device))
         return replace(aligned.chunk(slice(None)), top_ids=own.top_ids)
 
     def distributions(self, batch: Batch) -> "AlignedDistributions":
         """The same, to be computed chunk by chunk."""
-        texts, device = self._all_aligned(batch), batch.next_ids.device
+        texts, device = self._all_aligned(batch.texts), batch.next_ids.device
         own = self.teacher.distributions(collate([text.teacher for text in texts], device))
         return AlignedDistributions(own, batch, texts, self.alignment.vocabularies.to(device))
+
+    def check_finite(self, texts: Sequence[Text], step: int) -> None:
+        """Raises ValueError, naming it, if a live teacher's logits on a text are not finite."""
+        if isinstance(self.teacher, LiveTeacher):
+            self.teacher.check_finite([text.teacher for text in self._all_aligned(texts)], step)
 
     def count(self) -> ModelCounter:
         """The teacher's work from now on."""

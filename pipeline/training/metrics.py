@@ -7,6 +7,7 @@ from pipeline.data.batch import Text
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.diverged import Diverged
 from pipeline.runtime.transfer import AsyncScalars
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import agreement
 from pipeline.training.batches import StepBatch
 from pipeline.training.checkpoint_selection import Validation
@@ -45,7 +46,7 @@ def read_finite(
     loss_nats, norm, *_ = numbers
     if math.isfinite(loss_nats) and math.isfinite(norm):
         return numbers
-    if isinstance(teacher, LiveTeacher):
+    if isinstance(teacher, LiveTeacher | AlignedTeacher):
         teacher.check_finite(texts, step)
     examples = ", ".join(text.example_id for text in texts[:4])
     more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
