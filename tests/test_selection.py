@@ -80,6 +80,16 @@ def test_a_training_draws_what_reading_text_by_text_selects() -> None:
     assert all(ids.count(name) == 2 for name in expected)  # ten texts, twice, in five steps of four
 
 
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_a_broken_model_selects_nothing(name: str) -> None:
+    made = run(Setup(MINIPLM, steps=1))
+    model = made.student if name == "student" else made.teacher.model
+    with torch.no_grad():
+        model.get_output_embeddings().weight[3] = float("nan")
+    with pytest.raises(ValueError, match=f"the {name}'s log-probabilities are not numbers"):
+        drawn(made, 1)
+
+
 def test_likelihoods_do_not_depend_on_how_texts_are_read_together(monkeypatch) -> None:
     made = run(Setup(MINIPLM))
     whole = selection.mean_nats(made, made.teacher)

@@ -43,14 +43,28 @@ def selection(
     """Places of the texts that a policy keeps; the student is still the one before training."""
     assert run.teacher is not None
     student = LiveTeacher(run.student, run.settings.training.precision)
-    nats = [mean_nats(run, reader, work) for reader in (student, run.teacher)]
-    kept = policy.kept(*nats)
-    difference = nats[0] - nats[1]
+    readers = {"student": student, "teacher": run.teacher}
+    nats = {name: mean_nats(run, reader, work) for name, reader in readers.items()}
+    for name, of_texts in nats.items():
+        _check_numbers(run, name, of_texts)
+    kept = policy.kept(*nats.values())
+    difference = nats["student"] - nats["teacher"]
     run.ranks.log(
         f"kept {len(kept):,} of {len(difference):,} texts by NLL under student minus teacher: "
         f"{difference[kept].mean():.4f} nats a token on average, of all {difference.mean():.4f}"
     )
     return {"kept": kept}
+
+
+def _check_numbers(run: TrainingRun, name: str, nats: TextNats) -> None:
+    """Raises ValueError for likelihoods that are no numbers: texts would be kept by their place."""
+    if (is_nan := np.isnan(nats)).any():
+        example = run.train_set[int(is_nan.argmax())].example_id
+        raise ValueError(
+            f"the {name}'s log-probabilities are not numbers (NaN) on {is_nan.sum()} of "
+            f"{len(nats)} texts, first on {example}: it is broken before the first step; train it "
+            "again or take another one"
+        )
 
 
 def selection_card(run: TrainingRun, state: TrainingState) -> dict[str, object]:
