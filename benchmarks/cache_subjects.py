@@ -16,7 +16,7 @@ from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture, CapturedBatch
 from pipeline.teacher_cache.format import HEAD
-from pipeline.teacher_cache.reader import CachedTeacher, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher, open_cache
 
 FILE = "train-00000.parquet"
 TIERS = {
@@ -53,7 +53,7 @@ def stored(
     writer.write(folder / FILE, list(batches), facts)
     if facts.tier == "hidden":
         lm_head.save(capture.model, folder / HEAD)
-    return open_shards(folder, facts, ["train"], memory_bytes)
+    return open_cache(folder, ["train"], facts, memory_bytes)
 
 
 def size(folder: Path) -> int:

@@ -24,7 +24,7 @@ from pipeline.teacher_cache.format import (
     read_metadata,
     read_order,
 )
-from pipeline.teacher_cache.reader import open_shards
+from pipeline.teacher_cache.reader import open_cache
 
 FILE = "train-00000.parquet"
 
@@ -77,7 +77,7 @@ def test_ids_of_any_size_are_read_as_they_were_written(tmp_path: Path, vocabular
     }
     metadata = CacheMetadata("top_k", vocabulary, [FILE], k=8)
     writer.write(tmp_path / FILE, [CapturedBatch(own, [chunk], None)], metadata)
-    rows = open_shards(tmp_path, metadata, ["train"]).reader.rows(own)
+    rows = open_cache(tmp_path, ["train"], metadata).reader.rows(own)
     np.testing.assert_array_equal(np.sort(rows["ids"]), np.sort(ids))
     response_ids = [id for text in own for id in text.response_ids]
     likeliest = np.column_stack([response_ids, ids[:, :4]])

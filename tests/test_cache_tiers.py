@@ -22,7 +22,7 @@ from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, reduce, writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.format import HEAD, STEP_NATS
-from pipeline.teacher_cache.reader import CachedTeacher, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher, open_cache
 
 SEEDS = 80
 FILE = "train-00000.parquet"
@@ -47,7 +47,7 @@ def cached(
     writer.write(folder / FILE, list(Capture(model, settings, budget).batches(texts(20))), facts)
     if facts.tier == "hidden":
         lm_head.save(model, folder / HEAD)
-    return open_shards(folder, facts, ["train"])
+    return open_cache(folder, ["train"], facts)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from pipeline.stages.train_tokenizer import END, train
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.format import HEAD
-from pipeline.teacher_cache.reader import open_shards
+from pipeline.teacher_cache.reader import open_cache
 
 PAIRS = [  # no white space at the end of a prompt: the harness would count it as of the response
     ("Where is the cat?", "In the barn."),
@@ -171,7 +171,7 @@ class OnDisk:
         facts = stage.cache_metadata(made, job, [file])
         writer.write(self.folder / file, list(Capture(made, job, 40).batches(texts())), facts)
         lm_head.save(made, self.folder / HEAD)
-        return open_shards(self.folder, facts, ["test"])
+        return open_cache(self.folder, ["test"], facts)
 
 
 TIERS = [{"k": 8}, {"k": 64}, {"tier": "hidden"}]

@@ -78,7 +78,9 @@ def test_texts_of_all_shards_are_found_in_any_order(made: Shelf):
 
 
 def test_little_memory_reads_the_same_as_much(made: Shelf):
-    little, much = (open_cache(made.cache, ["train"], memory) for memory in (2000, 1 << 30))
+    little, much = (
+        open_cache(made.cache, ["train"], memory_bytes=memory) for memory in (2000, 1 << 30)
+    )
     for places in ((0, 499), (250, 1), (499, 300), (0, 7)):
         batch = collate(some(*places), CPU)
         assert little.signal(batch).log_probs.equal(much.signal(batch).log_probs)
@@ -113,7 +115,7 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
 
 
 def test_threads_read_the_same_as_one(made: Shelf):
-    teacher = open_cache(made.cache, ["train"], 1)
+    teacher = open_cache(made.cache, ["train"], memory_bytes=1)
     batches = [collate(some(index, COUNT - 1 - index), CPU) for index in range(0, 240, 6)]
     with ThreadPoolExecutor(4) as pool:
         signals = list(pool.map(teacher.signal, batches))

@@ -82,6 +82,11 @@ class Training(Settings):
         """Whether anything drops in training: the model's own layers, or adapters."""
         return bool(self.dropout or (self.lora and self.lora.dropout))
 
+    @property
+    def validates_text(self) -> bool:
+        """Whether validations write responses, by whose ROUGE-L weights are kept."""
+        return (self.keep, self.keep_by) == ("best", "rouge_l")
+
     def for_job(self) -> dict[str, Any]:
         """The settings of a training job; keys that came later are left out at their defaults.
 

@@ -35,7 +35,7 @@ from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache import writer as shards
 from pipeline.teacher_cache.capture import Capture, CapturedBatch
 from pipeline.teacher_cache.format import HEAD, CacheMetadata
-from pipeline.teacher_cache.reader import open_shards
+from pipeline.teacher_cache.reader import open_cache
 
 VERIFIED_SHARE = 0.01  # of the texts, one at least
 MOST_VERIFIED = 10_000  # texts, however many there are: they are in memory together
@@ -177,7 +177,7 @@ def _verified(
     texts = read_all_texts([tokens / f"{split}.parquet" for split in splits], "gold")
     share = min(VERIFIED_SHARE, MOST_VERIFIED / len(texts))
     return verify.compare(
-        open_shards(folder, metadata, splits),
+        open_cache(folder, splits, metadata),
         LiveTeacher(capture.model, capture.settings.precision),
         verify.draw_texts(texts, share, capture.settings.seed),
         metadata,

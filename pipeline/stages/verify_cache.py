@@ -32,7 +32,7 @@ from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages.options import VerifyCacheOptions
 from pipeline.teacher_cache.format import CacheMetadata, read_metadata
-from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_shards
+from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_cache
 from pipeline.teacher_cache.reduce import uniforms_of_cache
 
 LARGEST_MEAN = 1e-2  # of the error, before a cache is refused: that of another teacher is far above
@@ -130,7 +130,7 @@ def run(options: VerifyCacheOptions) -> None:
     ]
     model = load_frozen(options.teacher, default_device(), settings.precision)
     verified = compare(
-        open_shards(folder, metadata, settings.splits),
+        open_cache(folder, settings.splits, metadata),
         LiveTeacher(model, settings.precision),
         draw_texts(texts, options.share, options.seed),
         metadata,

@@ -1,5 +1,6 @@
 """The last layer of a teacher, stored beside its hidden states."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,11 @@ def save(model: PreTrainedModel, path: Path) -> None:
 def load(path: Path, scaling: LogitScaling) -> LMHead:
     """The head in a file. Raises ValueError where it is not as it was written."""
     checksums.verify(path.parent, path.name)
-    state = load_file(path)
+    return of_weights(load_file(path), scaling)
+
+
+def of_weights(state: Mapping[str, Tensor], scaling: LogitScaling) -> LMHead:
+    """The head of a weight, and maybe a bias: these, not copies, and without a gradient."""
     vocabulary, width = state["weight"].shape
     with torch.device("meta"):
         linear = torch.nn.Linear(width, vocabulary, bias="bias" in state)

@@ -194,22 +194,17 @@ class CachedTeacher:
 
 
 def open_cache(
-    folder: Path, splits: Sequence[str], memory_bytes: int = CACHE_READER_BYTES
+    folder: Path,
+    splits: Sequence[str],
+    metadata: CacheMetadata | None = None,
+    memory_bytes: int = CACHE_READER_BYTES,
 ) -> CachedTeacher:
     """The cache in `folder`, of these splits. Raises ValueError if it is damaged.
 
-    No more than `memory_bytes` of it are decoded at a time.
+    `metadata` are those of a cache whose manifest is yet to be written. No more than `memory_bytes`
+    of it are decoded at a time.
     """
-    return open_shards(folder, read_metadata(folder), splits, memory_bytes)
-
-
-def open_shards(
-    folder: Path,
-    metadata: CacheMetadata,
-    splits: Sequence[str],
-    memory_bytes: int = CACHE_READER_BYTES,
-) -> CachedTeacher:
-    """The cache in a folder whose manifest is yet to be written; else as `open_cache`."""
+    metadata = metadata or read_metadata(folder)
     paths = [path for split in splits for path in _shard_paths(folder, metadata.shards, split)]
     tier = _tier(folder, metadata)
     return CachedTeacher(CacheReader(folder, paths, tier, memory_bytes), tier)

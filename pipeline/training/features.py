@@ -28,7 +28,7 @@ from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.training import Precision
-from pipeline.teacher_cache.lm_head import LMHead
+from pipeline.teacher_cache.lm_head import LMHead, of_weights
 from pipeline.teacher_cache.reader import CachedTeacher
 from pipeline.teacher_cache.tiers import Hidden
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
@@ -175,10 +175,7 @@ def head_of_teacher(teacher: Teacher | None) -> LMHead:
 def head_of(model: PreTrainedModel) -> LMHead:
     """A model's own head, whose weights follow the model's and get no gradient through it."""
     head = model.get_output_embeddings()
-    assert isinstance(head, torch.nn.Linear)
+    assert head is not None
     # not its state dict, for which a sharded model drops what it has gathered
     state = {name: weight.detach() for name, weight in head.named_parameters()}
-    with torch.device("meta"):
-        shared = torch.nn.Linear(head.in_features, head.out_features, bias=head.bias is not None)
-    shared.load_state_dict(state, assign=True)
-    return LMHead(shared.requires_grad_(False), logit_scaling(model))
+    return of_weights(state, logit_scaling(model))

@@ -258,7 +258,7 @@ def validate(run: TrainingRun, state: TrainingState) -> Validation:
     nll_nats = validation_nll(run, state.work)
     if isinstance(run.policy, ValidatedPolicy):
         run.policy.on_validation(state.policy, nll_nats)
-    if training.keep == "best" and training.keep_by == "rouge_l":
+    if training.validates_text:
         # the packages that score text take longer to import than many a job to run
         from pipeline.training.validation_rouge import validation_rouge_l
 

@@ -11,7 +11,6 @@ from pipeline.training.rewards import decoded
 from pipeline.training.state import TrainingRun
 
 POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
-BEST_ROUGE = ("best", "rouge_l")
 LOOKED_AT = 100  # texts of the train set, for an answer
 
 
@@ -20,8 +19,7 @@ def check_positions(run: TrainingRun, start: Path, teacher: Path | None) -> None
     models = {start: run.student}
     if isinstance(run.teacher, LiveTeacher) and teacher:
         models[teacher] = run.teacher.model
-    training = run.settings.training
-    generates = not run.policy.is_off_policy or (training.keep, training.keep_by) == BEST_ROUGE
+    generates = not run.policy.is_off_policy or run.settings.training.validates_text
     new_tokens = run.settings.max_new_tokens if generates else 0
     for path, model in models.items():
         for texts in (run.train_set, run.validation_set, run.plain_text):

@@ -21,7 +21,6 @@ FIXED = {
 }
 TUNABLE = tuple(key for key in Training.model_fields if key not in FIXED)
 OWN_FIELDS = {"gold_weight"}  # of a row, that are tuned like hyperparameters
-BEST_ROUGE = ("best", "rouge_l")
 EXAMPLE = "such as `learning_rate: [1e-4, 3e-4, 1e-3]`"
 
 
@@ -174,7 +173,7 @@ def _measure_fault(tuning: Tuning, training: Training, sizes: int) -> tuple[str,
     """What is wrong, up to the rows that it is wrong with, and the way out."""
     if not training.validations:
         return "tuning: nothing is measured to choose by in", "give training.validations"
-    if tuning.choose_by == "rouge_l" and (training.keep, training.keep_by) != BEST_ROUGE:
+    if tuning.choose_by == "rouge_l" and not training.validates_text:
         return (
             "tuning.choose_by = 'rouge_l': it isn't measured in",
             "allowed: 'nll', or training.keep = 'best' and training.keep_by = 'rouge_l'",
