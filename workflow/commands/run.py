@@ -85,16 +85,16 @@ def _failure(jobs: Jobs, status: Status, run: SnakemakeProcess) -> Iterator[str]
         if page.exists():
             yield f"report of the finished cells: {page.resolve()}"
     else:
-        said = run.log.read_text(encoding="utf-8", errors="replace")
-        yield from last_words(said, run_lock.active_experiments() or ())
+        output = run.log.read_text(encoding="utf-8", errors="replace")
+        yield from last_words(output, run_lock.active_experiments() or ())
     yield f"all that Snakemake said: {run.log}"
 
 
-def last_words(said: str, active: Sequence[str]) -> list[str]:
+def last_words(output: str, active: Sequence[str]) -> list[str]:
     """The last lines of a Snakemake's output, or why it didn't start beside the active runs."""
-    if LOCKED in said and active:
+    if LOCKED in output and active:
         return [
             f"not started: the run of {', '.join(active)} is making the same artifacts in this "
             "folder; run the same command again when it has ended"
         ]
-    return [line for line in said.splitlines() if line.strip()][-TAIL:]
+    return [line for line in output.splitlines() if line.strip()][-TAIL:]
