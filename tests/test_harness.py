@@ -160,7 +160,9 @@ def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tm
     lm_eval_tasks.write_documents(tmp_path, {"mmlu_anatomy": splits("mmlu_anatomy")})
     stored = lm_eval_tasks.stored(tmp_path)
     (task,) = lm_eval_tasks.load("mmlu_anatomy", stored, 2, "a test").tasks.values()
-    assert set(lm_eval_tasks.required_splits(task)) == {"test", "dev"}
+    definition = lm_eval_tasks.definition_of(task)
+    required = lm_eval_tasks.required_splits(definition, task.config.num_fewshot, task.dataset)
+    assert set(required) == {"test", "dev"}
     prompt = str(task.fewshot_context(task.eval_docs[0], 2))
     assert "mmlu_anatomy dev 0?" in prompt
     assert "mmlu_anatomy dev 1?" in prompt

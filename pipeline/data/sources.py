@@ -143,10 +143,10 @@ def _gather(
     train = splits["train"]
     to_draw = held_out_counts(settings, len(train))
     if settings.held_out_by == "order":
-        splits |= hold_out_first(train, to_draw)
+        drawn = hold_out_first(train, to_draw)
     else:
         drawn = hold_out(train, to_draw, f"{seed} splits")
-        splits |= {split: train.take(places) for split, places in drawn.items()}
+    splits |= {split: train.take(places) for split, places in drawn.items()}
     return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
         shuffled(deduplicate(plain, str), str, f"{seed}")[: settings.plain_text_documents],

@@ -122,21 +122,22 @@ def _draws_of_groups(examples: Iterable[Example], seed: str) -> list[bytes]:
     return [least[group] for group in groups]
 
 
-def hold_out_first(train: StoredExamples, counts: Mapping[str, int]) -> dict[str, StoredExamples]:
-    """`train`, and the first of it: for validation, those after them for test, as far as counted.
+def hold_out_first(train: Sequence[Example], counts: Mapping[str, int]) -> dict[str, Sequence[int]]:
+    """Places of the first examples of `train`: for validation, then for test, then the rest.
 
     What the splits share, such as a question asked twice, is counted in the data's card.
 
     Raises: ValueError if nothing would be left in train.
     """
     _check_enough(train, counts)
-    validation, test = counts.get("validation", 0), counts.get("test", 0)
-    parts = {
-        "validation": train[:validation],
-        "test": train[validation : validation + test],
-        "train": train[validation + test :],
+    validation = counts.get("validation", 0)
+    held_out = validation + counts.get("test", 0)
+    places = {
+        "validation": range(validation),
+        "test": range(validation, held_out),
+        "train": range(held_out, len(train)),
     }
-    return {split: parts[split] for split in ("train", *counts)}
+    return {split: places[split] for split in ("train", *counts)}
 
 
 def _check_enough(train: Sequence[Example], counts: Mapping[str, int]) -> None:

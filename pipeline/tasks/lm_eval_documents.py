@@ -128,18 +128,12 @@ def _from_files(
         rows = local_documents.read(files, source.columns or job.columns, job.text)
         splits[evaluated if split == EVALUATION else split] = as_dataset(rows, ", ".join(files))
 
+    if examples is not None:
+        splits.setdefault(examples, splits[evaluated].select([]))
     shots = definition.get("num_fewshot") if job.shots is None else job.shots
-    if examples is not None and examples not in splits:
-        splits[examples] = splits[evaluated].select([])
-    needed = {evaluated, *([examples] if examples else [])}
-    needed_splits = {
-        split: rows if shots or split == evaluated else rows.select([])
-        for split, rows in splits.items()
-        if split in needed
-    }
-    return {job.lm_eval_task: needed_splits}, {
-        job.lm_eval_task: hub.Origin(", ".join(source.paths), None)
-    }
+    documents = lm_eval_tasks.required_splits(definition, shots, splits)
+    origin = hub.Origin(", ".join(source.paths), None)
+    return {job.lm_eval_task: documents}, {job.lm_eval_task: origin}
 
 
 def _from_datasets(
@@ -147,7 +141,12 @@ def _from_datasets(
 ) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
     supplier = Supplier(f"{__name__}.download", partial(_download_arguments, job, own))
     tasks = lm_eval_tasks.load(job.lm_eval_task, supplier, job.shots, job.task, own).tasks
-    documents = {name: lm_eval_tasks.required_splits(task) for name, task in tasks.items()}
+    documents = {
+        name: lm_eval_tasks.required_splits(
+            lm_eval_tasks.definition_of(task), task.config.num_fewshot, task.dataset
+        )
+        for name, task in tasks.items()
+    }
     origins: dict[str, hub.Origin] = {}
     for name, task in tasks.items():
         read = task.get_config("dataset_kwargs")["download"]

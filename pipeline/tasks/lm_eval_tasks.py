@@ -207,14 +207,13 @@ def definition_of(task: ConfigurableTask) -> Definition:
     return task.config.to_dict(keep_callable=True)
 
 
-def required_splits(task: ConfigurableTask) -> dict[str, Dataset]:
+def required_splits(definition: Definition, shots: int | None, splits: Splits) -> Splits:
     """The splits that an evaluation reads: without examples in the prompt, none of their rows."""
-    definition = definition_of(task)
     keep_rows = {evaluation_split(definition): True}
     if (split := fewshot_split(definition)) is not None:
-        keep_rows.setdefault(split, bool(task.config.num_fewshot))
+        keep_rows.setdefault(split, bool(shots))
     return {
-        split: task.dataset[split] if keep else task.dataset[split].select([])
+        split: splits[split] if keep else splits[split].select([])
         for split, keep in keep_rows.items()
     }
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pipeline.data.datasets_library import FORMATS
+from pipeline.data.rows import strings
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class LocalData:
     @property
     def names(self) -> list[str]:
         """The folder or the files, with patterns as they are."""
-        return [self.path] if self.path not in FORMATS else list(texts(self.files))
+        return [self.path] if self.path not in FORMATS else strings(self.files)
 
     @property
     def paths(self) -> list[Path]:
@@ -83,12 +84,3 @@ def _renamed(files: object, new_name: Callable[[str], str]) -> object:
     if isinstance(files, list):
         return [_renamed(value, new_name) for value in files]
     return new_name(files) if isinstance(files, str) else files
-
-
-def texts(value: object) -> Iterator[str]:
-    """All texts in a value of YAML."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from texts(inner)

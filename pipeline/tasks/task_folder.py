@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
+from pipeline.data.rows import strings
 from pipeline.settings.evaluation import Evaluation
 from pipeline.tasks import lm_eval_index, task_yaml
-from pipeline.tasks.own_data import LocalData, inside, local_data, texts
+from pipeline.tasks.own_data import LocalData, inside, local_data
 from pipeline.tasks.task_yaml import Function
 
 
@@ -43,7 +44,7 @@ class Definition:
     def tags(self) -> set[str]:
         """The tags of a task."""
         tags = None if self.is_group else self.values.get("tag")
-        return set(texts(tags))
+        return set(strings(tags))
 
     @property
     def members(self) -> set[str]:

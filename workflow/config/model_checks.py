@@ -216,9 +216,7 @@ def _text_lengths(experiment: Experiment, methods: Sequence[Method]) -> Iterator
 
 
 def _max_positions(experiment: Experiment, name: str) -> int | None:
-    model = experiment.models[name]
-    if isinstance(model, LayersOf):
-        return _max_positions(experiment, model.model)
+    model = base_of(experiment, name)
     if isinstance(model, Shape):
         return SHAPE_POSITIONS
     config = config_of(model)

@@ -63,11 +63,6 @@ def places(key: str, method: ResolvedMethod) -> list[str]:
     """The places of a tuned key in the settings of a method's training jobs."""
     if key in Training.model_fields:
         return [f"training.{key}"]
-    parts = {
-        "loss_settings": method.loss_settings,
-        "policy_settings": method.policy_settings,
-        "update_settings": method.update_settings,
-        "feature_settings": method.feature_settings,
-    }
-    of_parts = [f"method.{part}.{key}" for part, values in parts.items() if key in values]
+    parts = ("loss_settings", "policy_settings", "update_settings", "feature_settings")
+    of_parts = [f"method.{part}.{key}" for part in parts if key in getattr(method, part)]
     return of_parts or [f"method.{key}"]
