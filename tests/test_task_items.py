@@ -67,6 +67,18 @@ def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
         lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [], tmp_path / "kept")
 
 
+def test_answers_that_are_none_of_the_choices_are_said_and_refused_where_all_are(tmp_path: Path):
+    rows = [{"goal": f"g{index}", "sol1": "one", "sol2": "two"} for index in range(3)]
+    path, labels = lines(tmp_path / "valid.jsonl", rows), tmp_path / "labels.lst"
+    labels.write_text("1\n2\n-1\n")
+    made = lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [], tmp_path / "kept")
+    (line,) = made.warnings
+    assert line.startswith("the answers of 2 of 3 documents of piqa are none of their choices")
+    as_text = lines(tmp_path / "text.jsonl", [{**row, "label": "1"} for row in rows])
+    with pytest.raises(ValueError, match="piqa: the answer of no document is among its choices"):
+        lm_eval_documents.gather(lm_eval_job("piqa", as_text), [], tmp_path / "others")
+
+
 def test_a_raw_text_is_cut_where_articles_begin(tmp_path: Path):
     path = tmp_path / "wiki.test.raw"
     text = [" ", " = One = ", " ", " Text . ", " = = Part = = ", " More .", " = Two = ", " Short"]
@@ -110,7 +122,7 @@ def test_tasks_without_a_definition_take_files_with_lm_eval_s_columns(
     job = lm_eval_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
     assert lm_eval_documents.gather(job, [], tmp_path).count == 2
     loaded = lm_eval_tasks.load(task, lm_eval_tasks.stored(tmp_path), None, "a test")
-    assert next(lm_eval_tasks.prompts_and_answers(loaded.tasks[task]))[1] == target
+    assert next(lm_eval_tasks.tried_documents(loaded.tasks[task])).answers == target
 
 
 def test_a_document_that_does_not_suit_the_task_is_named(tmp_path: Path):

@@ -52,9 +52,10 @@ def write_documents(job: LmEvalJob, train: Sequence[Example], folder: Path) -> d
 
     gathered = lm_eval_documents.gather(job, train, folder)
     origin_warnings = [line for origin in gathered.origins.values() for line in origin.warnings]
+    overlaps = gathered.contamination.warnings(gathered.count)
     return _card(job.task, job.kind, gathered.count, gathered.origins) | {
         "digest": digest(gathered.tables()),
-        "warnings": [*origin_warnings, *gathered.contamination.warnings(gathered.count)],
+        "warnings": [*origin_warnings, *gathered.warnings, *overlaps],
         "shared_with_train": asdict(gathered.contamination),
         "lm_eval_task": job.lm_eval_task,
         "shots": job.shots,

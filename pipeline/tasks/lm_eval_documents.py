@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ class TaskDocuments:
     origins: dict[str, hub.Origin]
     contamination: Contamination
     measures: Measures  # of a task of the user's own; empty for those of lm-eval
+    warnings: Sequence[str]
 
     @property
     def count(self) -> int:
@@ -75,20 +76,43 @@ def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocume
 
     stored = lm_eval_tasks.stored(folder)
     loaded = lm_eval_tasks.load(job.lm_eval_task, stored, job.shots, job.task, own)
-    tasks = loaded.tasks
-    ids: list[str] = []
-    texts: list[list[str]] = []
-    for name, task in tasks.items():
-        evaluated = documents[name][evaluation_split(lm_eval_tasks.definition_of(task))]
-        ids += [f"{name}[{number}]" for number in range(len(evaluated))]
-        texts += [strings(row) for row in evaluated]
-    counts = {
-        name: sum(1 for _ in lm_eval_tasks.prompts_and_answers(task))
-        for name, task in tasks.items()
+    lost = {
+        name: [each.lacks_answer for each in lm_eval_tasks.tried_documents(task)]
+        for name, task in loaded.tasks.items()
     }
-    shared = Contamination((), (), contaminated_texts(ids, texts, train))
+    counts = {name: len(each) for name, each in lost.items()}
+    evaluated = {
+        name: documents[name][evaluation_split(lm_eval_tasks.definition_of(task))]
+        for name, task in loaded.tasks.items()
+    }
+    shared = _shared_with_training(evaluated, train)
     measured = measures.of_task(job.task, loaded) if own else {}
-    return TaskDocuments(documents, counts, origins, shared, measured)
+    warnings = tuple(_warnings(job.task, lost))
+    return TaskDocuments(documents, counts, origins, shared, measured, warnings)
+
+
+def _shared_with_training(
+    evaluated: Mapping[str, Dataset], train: Sequence[Example]
+) -> Contamination:
+    ids = [f"{name}[{number}]" for name, rows in evaluated.items() for number in range(len(rows))]
+    texts = [strings(row) for rows in evaluated.values() for row in rows]
+    return Contamination((), (), contaminated_texts(ids, texts, train))
+
+
+def _warnings(task: str, lost: Mapping[str, Sequence[bool]]) -> Iterator[str]:
+    """Says where answers are none of the choices. Raises ValueError if none of them is."""
+    of_all = [is_lost for of_task in lost.values() for is_lost in of_task]
+    if of_all and all(of_all):
+        raise ValueError(
+            f"{task}: the answer of no document is among its choices, so that any model would "
+            "score 0; name the right columns in evaluation.data, or correct a task of your own"
+        )
+    for name, of_task in lost.items():
+        if any(of_task):
+            yield (
+                f"the answers of {sum(of_task)} of {len(of_task)} documents of {name} are none of "
+                "their choices: no model is right there"
+            )
 
 
 def _copy(made_of: TaskFolder, folder: Path) -> Path:

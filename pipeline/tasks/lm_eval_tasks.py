@@ -55,6 +55,15 @@ class LoadedTasks:
 
 
 @dataclass(frozen=True)
+class TriedDocument:
+    """A document as a task reads it."""
+
+    prompt: str
+    answers: Sequence[object]  # its choices, or the one that is right
+    lacks_answer: bool  # whether the one that is right is none of its choices
+
+
+@dataclass(frozen=True)
 class Supplier:
     """A function that lm-eval calls for a task's documents, and the arguments that it then gets."""
 
@@ -218,8 +227,8 @@ def required_splits(definition: Definition, shots: int | None, splits: Splits) -
     }
 
 
-def prompts_and_answers(task: ConfigurableTask) -> Iterator[tuple[str, Sequence[object]]]:
-    """The prompt and the answers of each document.
+def tried_documents(task: ConfigurableTask) -> Iterator[TriedDocument]:
+    """Each document as the task reads it.
 
     Raises:
         ValueError: for a document that the task can't read.
@@ -231,10 +240,23 @@ def prompts_and_answers(task: ConfigurableTask) -> Iterator[tuple[str, Sequence[
             answers = (
                 task.doc_to_choice(document) if has_choices else [task.doc_to_target(document)]
             )
-            yield str(task.doc_to_text(document)), answers
+            prompt, is_lost = str(task.doc_to_text(document)), _lacks_answer(task, document)
+            yield TriedDocument(prompt, answers, is_lost)
         except Exception as error:
             raise ValueError(
                 f"{task.task_name}: document {number} does not suit it ({error}); it has "
                 f"{', '.join(document)}; name the right columns in evaluation.data, or correct a "
                 "task of your own"
             ) from error
+
+
+def _lacks_answer(task: ConfigurableTask, document: Mapping[str, Any]) -> bool:
+    """Whether lm-eval will take any choice for wrong, as one that is none of them is right."""
+    if task.OUTPUT_TYPE != "multiple_choice" or task.config.process_results is not None:
+        return False
+    choices = task.doc_to_choice(document)
+    right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+    return not any(
+        each in choices if isinstance(each, str) else each in range(len(choices))
+        for each in (right if isinstance(right, list) else [right])
+    )
