@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import checksums
 
-Columns = Mapping[str, list | pa.ChunkedArray]
+Columns = Mapping[str, list] | pa.Table
 Row = Mapping[str, Any]  # of a table, by column
 SPLITS = ("train", "validation", "test")
 ROW_GROUP_BYTES = 2**26  # in memory: what a large table is written and read by
@@ -196,23 +196,18 @@ EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, MEASURED_STEPS, ALIGNED_STEPS, CHECKED_O
 
 
 def _kinds(schema: pa.Schema) -> list[pa.Schema]:
-    """The schema, and one that begins with its columns and has more."""
-    return [
-        schema,
-        *(
-            kind
-            for kind in EXTENDED
-            if kind is not schema and schema.names == kind.names[: len(schema)]
-        ),
-    ]
+    """The schema, and those that begin with its columns and have more."""
+    longer = [kind for kind in EXTENDED if len(kind) > len(schema)]
+    return [schema, *(kind for kind in longer if kind.names[: len(schema)] == schema.names)]
 
 
 def table(columns: Columns, schema: pa.Schema, path: Path) -> pa.Table:
     """A table for a file, with exactly the columns of `schema`, or of one that extends it."""
-    kinds = [kind for kind in _kinds(schema) if set(kind.names) == set(columns)]
+    names = list(columns) if isinstance(columns, Mapping) else columns.column_names
+    kinds = [kind for kind in _kinds(schema) if set(kind.names) == set(names)]
     if not kinds:
-        raise ValueError(f"{path}: columns {sorted(columns)}, expected {sorted(schema.names)}")
-    return pa.table(columns, schema=kinds[0])
+        raise ValueError(f"{path}: columns {sorted(names)}, expected {sorted(schema.names)}")
+    return pa.table({name: columns[name] for name in names}, schema=kinds[0])
 
 
 def write(path: Path, columns: Columns, schema: pa.Schema) -> None:

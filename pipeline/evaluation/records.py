@@ -1,5 +1,6 @@
 """The records of an evaluation: a row for each item and metric, as columns, for there are many."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artifacts import schemas
+from pipeline.artifacts import artifact, schemas
 
 ITEMS, OUTPUTS, CALIBRATION = "items.parquet", "outputs.parquet", "calibration.parquet"
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,21 @@ class EvaluationRecords:
     results: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Writes the tables, a file each."""
+        """Writes the tables and the results, a file each."""
         tables = {ITEMS: self.items, OUTPUTS: self.outputs, CALIBRATION: self.calibration}
         for name, table in tables.items():
-            columns = {column: table.column(column) for column in table.schema.names}
-            schemas.write(folder / name, columns, table.schema)
+            schemas.write(folder / name, table, table.schema)
+        text = json.dumps(self.results, indent=1, default=str)  # it holds torch dtypes
+        (folder / RESULTS).write_text(text, encoding="utf-8")
 
 
-def read(folder: Path, results: Mapping[str, Any]) -> EvaluationRecords:
-    """The records that were written to a folder, with the results that belong to them."""
+def read(folder: Path) -> EvaluationRecords:
+    """The records that were written to a folder."""
     return EvaluationRecords(
         schemas.read(folder / ITEMS, schemas.ITEMS),
         schemas.read(folder / OUTPUTS, schemas.OUTPUTS),
         schemas.read(folder / CALIBRATION, schemas.CALIBRATION),
-        results,
+        artifact.read_json(folder / RESULTS),
     )
 
 

@@ -5,7 +5,6 @@ held-out texts, some questions with one decoding seed, one teacher's exposure bi
 lm-eval. A killed job repeats only the piece that it was at.
 """
 
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages import divided
 from pipeline.stages.cached_teachers import precision_of
 from pipeline.stages.divided import DividedWork
-from pipeline.stages.evaluator import CUT, LEFT_OUT, RESULTS, Evaluator, Piece
+from pipeline.stages.evaluator import CUT, LEFT_OUT, Evaluator, Piece
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
 
@@ -96,8 +95,6 @@ def put_together(evaluator: Evaluator, work: DividedWork) -> None:
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole.write(folder)
-        text = json.dumps(whole.results, indent=1, default=str)
-        (folder / RESULTS).write_text(text, encoding="utf-8")
         costs.write(folder, job_cost)
         counted = {key: whole.results.get(key, {}) for key in (LEFT_OUT, CUT)}
         artifact.write_manifest(folder, options.job, finished.inputs, **counted, **work.ranks.facts)

@@ -1,9 +1,9 @@
 """What is evaluated of a checkpoint, task by task: pieces of the work, and records made of them."""
 
-import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -27,7 +27,7 @@ from pipeline.models.flops import count
 from pipeline.models.language_model import load_tokenizer
 from pipeline.runtime.costs import Cost
 from pipeline.settings.data import ChatTemplate
-from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings, ScoredBy
+from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, ScoredBy
 from pipeline.stages.cached_teachers import CachedTeachers, open_teachers, precision_of
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tokenizer_alignment.alignment import Alignment
@@ -36,7 +36,6 @@ from pipeline.tokenizer_alignment.token_bytes import token_bytes
 if TYPE_CHECKING:
     from pipeline.evaluation.lm_eval_model import CheckpointLM
 
-RESULTS = "results.json"
 RESPONSES = "responses"
 LEFT_OUT = "left_out"  # in the results, by task: items whose prompts are longer than allowed
 TOKENS = "tokens.npz"  # of a piece: the metrics of held-out tokens
@@ -58,15 +57,7 @@ class Piece:
         return f"{task}, piece {int(number) + 1}" if int(number) else task
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Questions that are answered together with one decoding seed, by their places in the task."""
-
-    seed: int
-    places: list[int]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluator:
     """A checkpoint, and the artifacts that its tasks read."""
 
@@ -114,7 +105,7 @@ class Evaluator:
         elif task.name == exposure_bias.TASK:
             works = [partial(self.exposed, task, folder) for folder in self.other_teachers]
         elif task.generation is not None:
-            works = [partial(self.respond, task, chunk) for chunk in self.chunks(task)]
+            works = [partial(self.respond, task, *chunk) for chunk in self.chunks(task)]
         else:
             works = [partial(self.documents, task)]
         name = quote(task.name, safe="")
@@ -126,8 +117,8 @@ class Evaluator:
             return self.held_out(folders)
         if task.generation is not None and task.name != exposure_bias.TASK:
             return self.responses(task, folders)
-        parts = [records.read(path, artifact.read_json(path / RESULTS)) for path in folders]
-        return records.concatenate([EvaluationRecords(schemas.ITEMS.empty_table()), *parts])
+        nothing = EvaluationRecords(schemas.ITEMS.empty_table())
+        return records.concatenate([nothing, *map(records.read, folders)])
 
     @cached_property
     def teachers(self) -> CachedTeachers:
@@ -158,7 +149,7 @@ class Evaluator:
         tokens = heldout.join([heldout.load(folder / TOKENS) for folder in folders], sizes)
         scores = [heldout.measures(tokens, ids, by_position=not self.teachers.is_foreign)]
         if self.settings.per_byte:
-            scores += [records.read(folder, {}) for folder in folders]
+            scores += map(records.read, folders)
         return records.concatenate(scores)
 
     @property
@@ -178,7 +169,7 @@ class Evaluator:
             new_tokens, key = generation.max_new_tokens, "evaluation.max_new_tokens"
             positions.check(path, model.config, texts, new_tokens, key)
         counter = count(teacher)
-        measured = exposure_bias.measure(
+        exposure_bias.measure(
             self.model,
             teacher,
             artifact.read_id(teacher_folder),
@@ -186,30 +177,29 @@ class Evaluator:
             max_new_tokens=generation.max_new_tokens,
             seed=generation.decoding_seeds[0],
             max_tokens=self.options.micro_batch_tokens,
-        )
-        _write(folder, measured)
+        ).write(folder)
         return counter.as_teacher()
 
-    def chunks(self, task: EvaluationTask) -> list[Chunk]:
-        """The questions of a task that are answered together, for each decoding seed."""
+    def chunks(self, task: EvaluationTask) -> list[tuple[int, list[int]]]:
+        """For each decoding seed, the places in the task of questions answered together."""
         from pipeline.evaluation.writer import chunks_by_length
 
         assert task.generation is not None
-        questions = self.questions(task.name, task.generation)
+        questions = self.questions(task.name, task.generation.prompt_tokens)
         prompts = [questions.prompt_ids[item["prompt"]] for item in questions.items]
         seeds = task.generation.decoding_seeds
-        return [Chunk(seed, places) for seed in seeds for places in chunks_by_length(prompts)]
+        return [(seed, places) for seed in seeds for places in chunks_by_length(prompts)]
 
-    def respond(self, task: EvaluationTask, chunk: Chunk, folder: Path) -> Cost:
+    def respond(self, task: EvaluationTask, seed: int, places: list[int], folder: Path) -> Cost:
         """Responses to some of the questions of an instruction task or of the test split."""
         from pipeline.evaluation import responses
 
         assert task.generation is not None
-        questions = self.questions(task.name, task.generation)
+        questions = self.questions(task.name, task.generation.prompt_tokens)
         self._ask(task.name, questions, {})
-        prompts = [questions.items[place]["prompt"] for place in chunk.places]
-        options = responses.generation_options(task.generation, chunk.seed)
-        written_responses.save(folder, chunk.places, self.checkpoint.respond(prompts, options))
+        prompts = [questions.items[place]["prompt"] for place in places]
+        options = responses.generation_options(task.generation, seed)
+        written_responses.save(folder, places, self.checkpoint.respond(prompts, options))
         return Cost()
 
     def _ask(self, name: str, questions: Questions, written: Mapping[int, list[Text]]) -> None:
@@ -224,11 +214,11 @@ class Evaluator:
 
         name, generation = task.name, task.generation
         assert generation is not None
-        questions = self.questions(name, generation)
+        questions = self.questions(name, generation.prompt_tokens)
         prompts = [item["prompt"] for item in questions.items]
-        of_seed: dict[int, list[Path]] = {}
-        for chunk, folder in zip(self.chunks(task), folders, strict=True):
-            of_seed.setdefault(chunk.seed, []).append(folder)
+        of_seed: dict[int, list[Path]] = defaultdict(list)
+        for (seed, _), folder in zip(self.chunks(task), folders, strict=True):
+            of_seed[seed].append(folder)
         written = {seed: written_responses.load(of, prompts) for seed, of in of_seed.items()}
         self._ask(name, questions, written)
         card = {} if name == RESPONSES else self.cards[name][1]
@@ -244,21 +234,22 @@ class Evaluator:
         results |= {LEFT_OUT: {name: questions.left_out}}
         return responses.response_records(name, generation, results)
 
-    def questions(self, name: str, generation: GenerationSettings) -> Questions:
-        """The prompts of the test split or of an instruction task."""
+    @cache
+    def questions(self, name: str, prompt_tokens: int | None) -> Questions:
+        """The prompts of the test split or of an instruction task, of no more tokens than that."""
         data, tokens, most = self.options.data, self.options.tokens, self.settings.items
         if name == RESPONSES:
             return questions.of_test_split(data, self.test_texts, most)
         folder, _ = self.cards[name]
         seed = f"{self.settings.seed} {name}"
-        return questions.of_task(folder, tokens, most, generation.prompt_tokens, seed)
+        return questions.of_task(folder, tokens, most, prompt_tokens, seed)
 
     def check_examples_fit(self, task: EvaluationTask) -> None:
         """Raises ValueError where examples before its questions leave no room for a response."""
         asked = self.cards.get(task.name, (None, {}))[1]
         if task.generation is None or not (examples := asked.get("few_shot")):
             return
-        prompts = self.questions(task.name, task.generation).prompt_ids
+        prompts = self.questions(task.name, task.generation.prompt_tokens).prompt_ids
         texts = [Text(prompt, ids, []) for prompt, ids in prompts.items()]
         about = f"{task.name}, with {len(examples)} examples: {self.options.model}"
         keys = "evaluation.few_shot, or set evaluation.prompt_tokens to leave out long items"
@@ -287,11 +278,6 @@ class Evaluator:
             self.checkpoint, tasks, settings.items, settings.seed
         )
         results |= {CUT: {name: self.checkpoint.truncated[name]}}
-        _write(folder, lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results))
+        made = lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results)
+        made.write(folder)
         return Cost()
-
-
-def _write(folder: Path, scores: EvaluationRecords) -> None:
-    scores.write(folder)
-    text = json.dumps(scores.results, indent=1, default=str)  # it holds torch dtypes
-    (folder / RESULTS).write_text(text, encoding="utf-8")

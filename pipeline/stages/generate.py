@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
+from pipeline.artifacts.schemas import Columns
 from pipeline.data.batch import Text, read_texts
 from pipeline.generation import generate, sampler
 from pipeline.models import positions, vocabulary
@@ -179,13 +179,11 @@ def put_together(
     pieces.discard()
 
 
-def _in_final_tokens(
-    options: GenerateOptions, files: Sequence[Path]
-) -> Iterator[Mapping[str, list | pa.ChunkedArray]]:
+def _in_final_tokens(options: GenerateOptions, files: Sequence[Path]) -> Iterator[Columns]:
     """The columns of each file, in the students' tokens where these are others."""
     tables = (schemas.read(file, schemas.TOKENS) for file in files)
     if options.student_tokens is None:
-        yield from ({name: table[name] for name in table.schema.names} for table in tables)
+        yield from tables
         return
     retokenizer, kept, texts = Retokenizer.of(options.tokens, options.student_tokens), 0, 0
     for table in tables:

@@ -4,7 +4,6 @@ The artifact is an evaluation like the one that it reads, with more rows in `ite
 judge's answers in a file of their own.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -32,7 +31,7 @@ from pipeline.runtime.meter import Stopwatch
 from pipeline.settings.endpoint import Endpoint
 from pipeline.settings.judge import JudgeJob
 from pipeline.stages import command_line
-from pipeline.stages.evaluate import CUT, LEFT_OUT, RESULTS
+from pipeline.stages.evaluate import CUT, LEFT_OUT
 from pipeline.stages.options import JudgeOptions
 
 VERDICTS = "verdicts-*.parquet"  # a file for each judge, whose name stands for the star
@@ -73,13 +72,8 @@ class Bench:
         else:
             answers = self.judge.answers(*comparison.questions(self.settings.criteria))
         verdicts = comparison.verdicts(answers)
-        _write(folder / PART, verdicts)
+        schemas.write(folder / PART, verdicts, schemas.VERDICTS)
         return {"cost": asdict(watch.cost() + counter.as_teacher())}
-
-
-def _write(path: Path, verdicts: pa.Table) -> None:
-    columns = {name: verdicts.column(name) for name in verdicts.schema.names}
-    schemas.write(path, columns, schemas.VERDICTS)
 
 
 def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
@@ -115,8 +109,8 @@ def run(options: JudgeOptions) -> None:
     torch.set_num_threads(options.threads)
     settings = JudgeJob.model_validate(options.job.settings)
     inputs = command_line.begin(options)
-    judged = records.read(options.evaluation, artifact.read_json(options.evaluation / RESULTS))
-    others = {artifact.read_id(path): records.read(path, {}).outputs for path in options.against}
+    judged = records.read(options.evaluation)
+    others = {artifact.read_id(path): records.read(path).outputs for path in options.against}
     asked = judgements.comparisons(settings, judged.outputs, others)
     parts = ResumableParts(options.state, options.job, inputs)
     bench = Bench(settings, judge_of(options, settings), parts)
@@ -126,9 +120,9 @@ def run(options: JudgeOptions) -> None:
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         replace(judged, items=items).write(folder)
-        (folder / RESULTS).write_text(json.dumps(judged.results, indent=1), encoding="utf-8")
         _carry_over(options.evaluation, folder)
-        _write(folder / VERDICTS.replace("*", settings.judge), verdicts)
+        path = folder / VERDICTS.replace("*", settings.judge)
+        schemas.write(path, verdicts, schemas.VERDICTS)
         before = costs.read(options.evaluation / costs.FILE)
         cost = sum((cost for _, _, cost in results), before.cost)
         costs.write(folder, replace(before, cost=cost))
