@@ -281,6 +281,7 @@ def test_the_same_results_make_the_same_report_byte_for_byte(
     job = Job("demo.report-12345678", "0011", synthetic.settings(ONE_SEED))
     settings = ReportSettings(**synthetic.settings(ONE_SEED))
     inputs = read_inputs(one_seed.results, grid, "docs-00000001")
+    (tmp_path / "again").mkdir()
     report.write_report(tmp_path / "again", job, settings, inputs)
     for path in (tmp_path / "again").rglob("*.*"):
         same = one_seed.folder / path.relative_to(tmp_path / "again")

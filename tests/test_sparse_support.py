@@ -127,6 +127,7 @@ def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entrop
         tmp_path, read_grid(synthetic.write(tmp_path, EXPERIMENT)), "docs-00000001"
     )
     job, valid = Job("demo", "0011", settings), ReportSettings.model_validate(settings)
+    (tmp_path / "report").mkdir()
     report.write_report(tmp_path / "report", job, valid, inputs)
     page = (tmp_path / "report" / "index.html").read_text()
     limits = page.partition('id="limits"')[2].partition("</section>")[0]

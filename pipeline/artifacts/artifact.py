@@ -68,6 +68,21 @@ def atomic_write(target: Path) -> Iterator[Path]:
         checksums.remove(temporary)
 
 
+@contextlib.contextmanager
+def create(
+    target: Path, job: Job, inputs: Mapping[str, Path]
+) -> Iterator[tuple[Path, dict[str, object]]]:
+    """A new folder that becomes the artifact `target`, and a dictionary for facts about it.
+
+    They stand in its manifest, which is written last of all, beside the job and its inputs.
+    """
+    with atomic_write(target) as folder:
+        folder.mkdir()
+        facts: dict[str, object] = {}
+        yield folder, facts
+        write_manifest(folder, job, inputs, **facts)
+
+
 def _sync(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
@@ -105,13 +120,12 @@ def read_json(path: Path) -> dict:
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
     """The provenance of an artifact: its job, inputs, versions, machine, checkout, and `facts`."""
-    manifests = {role: _made(path) for role, path in sorted(inputs.items())}
     return {
         "id": job.id,
         "code": job.code,
         "settings": job.settings,
-        "inputs": {role: manifest["id"] for role, manifest in manifests.items()},
-        "input_contents": _contents(manifests),
+        "inputs": {role: read_id(path) for role, path in sorted(inputs.items())},
+        "input_contents": content_digests(inputs),
         "versions": _versions(),
         "machine": environment.machine(),
         "checkout": job.checkout,
@@ -137,19 +151,16 @@ def read_id(path: Path) -> str:
 
 def content_digests(inputs: Mapping[str, Path]) -> dict[str, str]:
     """Content digests of the inputs, by role, without those that have no manifest."""
-    return _contents({role: _made(path) for role, path in sorted(inputs.items())})
+    manifests = {role: _made(path) for role, path in sorted(inputs.items())}
+    return {
+        role: manifest["content"] for role, manifest in manifests.items() if "content" in manifest
+    }
 
 
 def _made(path: Path) -> dict[str, Any]:
     """The manifest of the artifact at `path`; of a foreign folder only an id, its name."""
     has_one = checksums.has_manifest(path)
     return checksums.read_manifest(path) if has_one else {"id": path.name}
-
-
-def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        role: manifest["content"] for role, manifest in manifests.items() if "content" in manifest
-    }
 
 
 def resume_key(job: Job, inputs: Mapping[str, Path]) -> str:

@@ -29,10 +29,8 @@ class ResumableParts:
         """
         folder = self.folder / name
         if not self.is_finished(name):
-            with artifact.atomic_write(folder) as temporary:
-                temporary.mkdir()
-                facts = make(temporary)
-                artifact.write_manifest(temporary, self.job, self.inputs, facts=facts)
+            with artifact.create(folder, self.job, self.inputs) as (temporary, record):
+                record["facts"] = make(temporary)
         return folder
 
     def facts(self, name: str) -> dict:

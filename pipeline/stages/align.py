@@ -23,8 +23,7 @@ def run(options: AlignOptions) -> None:
     folders = (options.teacher_tokens, options.tokens)
     teacher, student = (token_bytes(load_tokenizer(folder)) for folder in folders)
     ends = [vocabulary.conventions_of_texts(folder).ends[0] for folder in folders]
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, _):
         card = {}
         for split in schemas.SPLITS:
             own, texts = (read_texts(tokens / f"{split}.parquet") for tokens in folders)
@@ -47,7 +46,6 @@ def run(options: AlignOptions) -> None:
             "shared": sum(student_id >= 0 for student_id in shared),
         }
         artifact.write_json(folder / "card.json", card)
-        artifact.write_manifest(folder, options.job, inputs)
     for what, counts in card.items():
         log(f"{what}: {counts}")
 

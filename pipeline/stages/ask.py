@@ -132,15 +132,12 @@ def run(options: AskOptions) -> None:
         "cut": cut,
     }
     log(f"{len(texts)} responses; {counts['empty']} empty ones left out, {cut} cut")
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, facts):
         columns = {name: [getattr(text, name) for text in texts] for name in schemas.TOKENS.names}
         schemas.write(folder / FILE, columns, schemas.TOKENS)
         tokens = counts["tokens"]
         cost = Cost(answered.seconds, teacher_tokens=tokens, teacher_generated_tokens=tokens)
         unknown = replace(cost, energy_joules=None, flops=None)
         costs.write(folder, JobCost(unknown, DEVICE, parameters=0))
-        conventions = vocabulary.conventions_of_texts(options.tokens)
-        facts = counts | asdict(conventions)
-        artifact.write_manifest(folder, options.job, inputs, **facts)
+        facts |= counts | asdict(vocabulary.conventions_of_texts(options.tokens))
     shutil.rmtree(options.state, ignore_errors=True)

@@ -18,18 +18,17 @@ from pipeline.artifacts.resumable_parts import ResumableParts, link
 from pipeline.data.batch import Text, read_all_texts, read_texts
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import load_frozen, parameter_count
+from pipeline.models.language_model import load_frozen
 from pipeline.models.logits import LogitScaling, logit_scaling
 from pipeline.models.sharding import in_company, load_to_read
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Cost, JobCost
-from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import divided
 from pipeline.stages import verify_cache as verify
-from pipeline.stages.divided import DividedWork
+from pipeline.stages.divided import DividedWork, cost_of_pieces
 from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache import writer as shards
@@ -144,29 +143,18 @@ def put_together(
     options: CacheTeacherOptions, capture: Capture, metadata: CacheMetadata, work: DividedWork
 ) -> None:
     """Writes the cache of finished shards, once a share of it agrees with the teacher."""
-    model, pieces = capture.model, work.pieces
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with work.create_whole() as (folder, facts):
         for file in metadata.shards:
             link(options.state / file / file, folder / file)
         if metadata.tier == "hidden":
-            lm_head.save(model, folder / HEAD)
+            lm_head.save(capture.model, folder / HEAD)
         checked = _verified(capture, folder, metadata, options.tokens)
         verify.check_error(checked, options.out, artifact.read_id(options.teacher))
-        facts = [pieces.facts(file) for file in metadata.shards]
-        cost = sum((Cost(**shard["cost"]) for shard in facts), Cost())
-        costs.write(folder, JobCost(cost, device_name(model.device), parameter_count(model)))
-        artifact.write_manifest(
-            folder,
-            options.job,
-            pieces.inputs,
-            **asdict(metadata),
-            verified=asdict(checked),
-            tokens=sum(shard["tokens"] for shard in facts),
-            bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
-            **work.ranks.facts,
-        )
-    pieces.discard()
+        made = [work.pieces.facts(file) for file in metadata.shards]
+        costs.write(folder, cost_of_pieces(made, capture.model))
+        facts |= asdict(metadata) | {"verified": asdict(checked)}
+        facts["tokens"] = sum(shard["tokens"] for shard in made)
+        facts["bytes"] = sum(path.stat().st_size for path in folder.glob("*.parquet"))
 
 
 def _verified(

@@ -31,10 +31,8 @@ def run(options: ChooseOptions) -> None:
     choice = choose(settings, options.trial)
     chosen = choice.tried[choice.chosen]
     log(f"of {len(choice.tried)} settings: {chosen.values}, {choice.choose_by} {chosen.mean:.4f}")
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, _):
         artifact.write_json(folder / FILE, choice.model_dump(mode="json"))
-        artifact.write_manifest(folder, options.job, inputs)
 
 
 def choose(settings: ChoiceSettings, trials: Sequence[Path]) -> Choice:

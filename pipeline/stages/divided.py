@@ -4,14 +4,21 @@ A job of a part makes its share of the pieces and leaves a marker. The job of th
 makes those that are missing, and puts all together. The ranks of a job share its pieces in turn.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.lock import acquire_lock_of_part, acquire_lock_of_whole
 from pipeline.artifacts.part import Part
 from pipeline.artifacts.resumable_parts import ResumableParts
+from pipeline.models.language_model import parameter_count
+from pipeline.runtime.costs import Cost, GraphCaptures, JobCost
+from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import log
 from pipeline.runtime.ranks import Ranks, join
 from pipeline.stages import command_line
@@ -51,10 +58,28 @@ class DividedWork:
         return names if self.part is None else self.part.share(names)
 
     def _mark(self, part: Part, names: Sequence[str]) -> None:
-        with artifact.atomic_write(part.marker(self.pieces.folder, self.whole)) as folder:
-            folder.mkdir()
-            artifact.write_manifest(folder, self.pieces.job, self.pieces.inputs, pieces=[*names])
+        marker = part.marker(self.pieces.folder, self.whole)
+        with artifact.create(marker, self.pieces.job, self.pieces.inputs) as (_, facts):
+            facts["pieces"] = [*names]
         log(f"part {part}: {len(names)} pieces are finished")
+
+    @contextlib.contextmanager
+    def create_whole(self) -> Iterator[tuple[Path, dict[str, object]]]:
+        """The folder of the whole and the facts about it; once it is there, the pieces go."""
+        whole = artifact.create(self.whole, self.pieces.job, self.pieces.inputs)
+        with whole as (folder, facts):
+            facts |= self.ranks.facts
+            yield folder, facts
+        self.pieces.discard()
+
+
+def cost_of_pieces(
+    facts: Sequence[Mapping[str, Any]], model: PreTrainedModel, rest: Cost | None = None
+) -> JobCost:
+    """The cost of pieces, whose facts these are, and of the rest of the work of their model."""
+    cost = sum((Cost(**piece["cost"]) for piece in facts), rest or Cost())
+    captures = GraphCaptures(**facts[-1].get("captures", {}))
+    return JobCost(cost, device_name(model.device), parameter_count(model), captures=captures)
 
 
 def begin(options: DividedOptions) -> DividedWork:

@@ -16,17 +16,16 @@ from pipeline.artifacts import artifact
 from pipeline.evaluation import records
 from pipeline.models import vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import parameter_count
 from pipeline.models.sharding import in_company, load_to_read
 from pipeline.runtime import costs
-from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
-from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.runtime.costs import GRAPH_CAPTURES
+from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.progress import log
 from pipeline.runtime.ranks import Ranks
 from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages import divided
 from pipeline.stages.cached_teachers import precision_of
-from pipeline.stages.divided import DividedWork
+from pipeline.stages.divided import DividedWork, cost_of_pieces
 from pipeline.stages.evaluator import CUT, LEFT_OUT, Evaluator, Piece
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
@@ -74,28 +73,15 @@ def checkpoint(options: EvaluateOptions, ranks: Ranks) -> PreTrainedModel:
 
 def put_together(evaluator: Evaluator, work: DividedWork) -> None:
     """Writes the records of all tasks from their finished pieces, and the cost of these."""
-    options, tasks, model = evaluator.options, evaluator.settings.tasks, evaluator.model
-    finished = work.pieces
-    watch = Stopwatch(model.device)
-    names = {task.name: [piece.name for piece in evaluator.pieces(task)] for task in tasks}
-    whole = records.concatenate(
-        [
-            evaluator.records(task, [finished.folder / name for name in names[task.name]])
-            for task in tasks
-        ]
-    )
-    facts = [finished.facts(name) for task in tasks for name in names[task.name]]
-    costs_of_pieces = (Cost(**piece["cost"]) for piece in facts)
-    job_cost = JobCost(
-        sum(costs_of_pieces, watch.cost()),
-        device=device_name(model.device),
-        parameters=parameter_count(model),
-        captures=GraphCaptures(**facts[-1]["captures"]),
-    )
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    model, watch = evaluator.model, Stopwatch(evaluator.model.device)
+    by_task, made = [], []
+    for task in evaluator.settings.tasks:
+        names = [piece.name for piece in evaluator.pieces(task)]
+        by_task.append(evaluator.records(task, [work.pieces.folder / name for name in names]))
+        made += [work.pieces.facts(name) for name in names]
+    whole = records.concatenate(by_task)
+    cost = cost_of_pieces(made, model, rest=watch.cost())
+    with work.create_whole() as (folder, facts):
         whole.write(folder)
-        costs.write(folder, job_cost)
-        counted = {key: whole.results.get(key, {}) for key in (LEFT_OUT, CUT)}
-        artifact.write_manifest(folder, options.job, finished.inputs, **counted, **work.ranks.facts)
-    finished.discard()
+        costs.write(folder, cost)
+        facts |= {key: whole.results.get(key, {}) for key in (LEFT_OUT, CUT)}

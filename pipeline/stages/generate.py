@@ -11,22 +11,21 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts import schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.artifacts.schemas import Columns
 from pipeline.data.batch import Text, read_texts
 from pipeline.generation import generate, sampler
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import parameter_count
 from pipeline.models.sharding import in_company, load_to_read
 from pipeline.runtime import costs
-from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
-from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.runtime.costs import GRAPH_CAPTURES
+from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import TextJob
 from pipeline.stages import divided
-from pipeline.stages.divided import DividedWork
+from pipeline.stages.divided import DividedWork, cost_of_pieces
 from pipeline.stages.options import GenerateOptions
 from pipeline.tokenizer_alignment.retokenize import Retokenizer
 
@@ -155,28 +154,17 @@ def put_together(
     options: GenerateOptions, model: PreTrainedModel, work: DividedWork, names: Sequence[str]
 ) -> None:
     """Writes the responses of all chunks to one file, a chunk at a time."""
-    pieces = work.pieces
-    facts = [pieces.facts(name) for name in names]
-    files = [pieces.folder / name / FILE for name in names]
-    texts = sum(chunk["texts"] for chunk in facts)
-    refuse_unusable(options.teacher, facts, texts)
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    chunks = [work.pieces.facts(name) for name in names]
+    files = [work.pieces.folder / name / FILE for name in names]
+    texts = sum(chunk["texts"] for chunk in chunks)
+    refuse_unusable(options.teacher, chunks, texts)
+    with work.create_whole() as (folder, facts):
         schemas.write_batches(folder / FILE, _in_final_tokens(options, files), schemas.TOKENS)
-        cost = sum((Cost(**chunk["cost"]) for chunk in facts), Cost())
-        captures = GraphCaptures(**facts[-1]["captures"])
-        device, parameters = device_name(model.device), parameter_count(model)
-        costs.write(folder, JobCost(cost, device, parameters, captures=captures))
-        artifact.write_manifest(
-            folder,
-            options.job,
-            pieces.inputs,
-            tokens=sum(chunk["tokens"] for chunk in facts),
-            eos_share=sum(chunk["ended"] for chunk in facts) / texts,
-            **asdict(vocabulary.conventions_of_texts(options.student_tokens or options.tokens)),
-            **work.ranks.facts,
-        )
-    pieces.discard()
+        costs.write(folder, cost_of_pieces(chunks, model))
+        facts["tokens"] = sum(chunk["tokens"] for chunk in chunks)
+        facts["eos_share"] = sum(chunk["ended"] for chunk in chunks) / texts
+        read_in = options.student_tokens or options.tokens
+        facts |= asdict(vocabulary.conventions_of_texts(read_in))
 
 
 def _in_final_tokens(options: GenerateOptions, files: Sequence[Path]) -> Iterator[Columns]:

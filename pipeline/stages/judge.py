@@ -117,8 +117,7 @@ def run(options: JudgeOptions) -> None:
     results = [bench.judged(each, f"{number:03d}") for number, each in enumerate(asked)]
     items = pa.concat_tables([judged.items, *(items for items, _, _ in results)])
     verdicts = pa.concat_tables([verdicts for _, verdicts, _ in results])
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, facts):
         replace(judged, items=items).write(folder)
         _carry_over(options.evaluation, folder)
         path = folder / VERDICTS.replace("*", settings.judge)
@@ -127,8 +126,7 @@ def run(options: JudgeOptions) -> None:
         cost = sum((cost for _, _, cost in results), before.cost)
         costs.write(folder, replace(before, cost=cost))
         manifest = artifact.read_json(options.evaluation / artifact.MANIFEST)
-        counted = {key: manifest[key] for key in (LEFT_OUT, CUT)}
-        artifact.write_manifest(folder, options.job, inputs, **counted)
+        facts |= {key: manifest[key] for key in (LEFT_OUT, CUT)}
     parts.discard()
 
 

@@ -169,8 +169,7 @@ def run(options: PrepareDataOptions) -> None:
     shared = shared_with_train(splits)
     warnings = [*gathered.warnings, *warn_of_shared(splits, shared)]
     description = card(gathered, splits, shared, settings) | {"warnings": warnings}
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, _):
         for split, rows in splits.items():
             path = folder / f"{split}.parquet"
             batches = column_batches(rows, settings.template)
@@ -178,7 +177,6 @@ def run(options: PrepareDataOptions) -> None:
         if gathered.plain:
             schemas.write(folder / "plain.parquet", {"text": gathered.plain}, schemas.PLAIN)
         artifact.write_json(folder / "card.json", description)
-        artifact.write_manifest(folder, options.job, inputs)
 
     counts = ", ".join(f"{len(splits[split])} {split}" for split in schemas.SPLITS)
     log(f"data: {counts}, {len(gathered.plain)} plain texts")

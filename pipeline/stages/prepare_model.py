@@ -236,11 +236,9 @@ def run(options: PrepareModelOptions) -> None:
         log(line)
         warnings.append(line)
 
-    with artifact.atomic_write(options.out) as folder:
-        digest = _save_prepared(options, folder / "model", say)
-        artifact.write_manifest(
-            folder, options.job, inputs, tokenizer_digest=digest, warnings=warnings
-        )
+    with artifact.create(options.out, options.job, inputs) as (folder, facts):
+        facts["tokenizer_digest"] = _save_prepared(options, folder / "model", say)
+        facts["warnings"] = warnings
 
 
 def _save_prepared(options: PrepareModelOptions, folder: Path, say: Say) -> str:

@@ -83,16 +83,14 @@ def run(options: PrepareTaskOptions) -> None:
     """Reads the job, gathers the task, and writes it whole or not at all."""
     job = TaskJob.model_validate(options.job.settings).task
     inputs = command_line.begin(options)
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, facts):
         if isinstance(job, InstructionJob):
             card = write_instruction(job, options.data, folder)
         else:
             train = instruction_items.read_split(options.data, "train")
             card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
-        facts = {key: card[key] for key in ("origins", MEASURES) if key in card}
-        artifact.write_manifest(folder, options.job, inputs, **facts)
+        facts |= {key: card[key] for key in ("origins", MEASURES) if key in card}
     log(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
         log(f"warning: {warning}")

@@ -30,14 +30,12 @@ def run(options: ReportOptions) -> None:
     acquire_lock(options.out, log)
     grid = read_grid(options.grid)
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
-    results_folder = options.results
 
-    inputs = read_inputs(results_folder, grid, settings.data_id, settings.tokens_id)
-    with artifact.atomic_write(options.out) as folder:
+    inputs = read_inputs(options.results, grid, settings.data_id, settings.tokens_id)
+    read = [f"evals/{id}" for id in inputs.evaluation_manifests]
+    evaluations = {path: options.results / path for path in read}
+    with artifact.create(options.out, options.job, evaluations) as (folder, _):
         text = write_report(folder, options.job, settings, inputs)
-        ids = inputs.evaluation_manifests
-        evaluations = {f"evals/{id}": results_folder / "evals" / id for id in ids}
-        artifact.write_manifest(folder, options.job, evaluations)
     print(text)
     print(options.out / "index.html")
 
@@ -57,7 +55,6 @@ def write_report(
     """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
     results = assemble(inputs, settings.titles, settings.primary)
     comparisons = compare(results, settings, inputs.manifests)
-    folder.mkdir()
     scores = {str(name): column.tolist() for name, column in results.scores.items()}
     schemas.write(folder / "scores.parquet", scores, schemas.SCORES)
     (folder / provenance.CONFIG).write_text(page.configuration(settings), encoding="utf-8")

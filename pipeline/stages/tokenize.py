@@ -230,8 +230,7 @@ def run(options: TokenizeOptions) -> None:
     )
     made_with = Making(tokenizer, settings, template, conventions.ends)
 
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
+    with artifact.create(options.out, options.job, inputs) as (folder, facts):
         by_split = {
             split: write_split(options.data, split, folder, made_with) for split in schemas.SPLITS
         }
@@ -244,8 +243,7 @@ def run(options: TokenizeOptions) -> None:
             conventions = conventions.with_ends(
                 chain(*(counts.last_ids for counts in by_split.values()))
             )
-        facts = asdict(conventions) | {"warnings": warnings}
-        artifact.write_manifest(folder, options.job, inputs, **facts)
+        facts |= asdict(conventions) | {"warnings": warnings}
     for split, counts in card.items():
         log(f"{split}: {counts}")
     for warning in warnings:

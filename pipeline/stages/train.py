@@ -177,12 +177,12 @@ def _write(
     run: TrainingRun,
     state: TrainingState,
     student: PreTrainedModel,
-    **facts: object,
+    **known: object,
 ) -> None:
     """Writes the artifact; without weights where they are no numbers any more."""
-    with artifact.atomic_write(options.out) as folder:
-        folder.mkdir()
-        if "diverged" not in facts:
+    inputs = command_line.inputs_of(options)
+    with artifact.create(options.out, options.job, inputs) as (folder, facts):
+        if "diverged" not in known:
             _save_student(replace(run, student=student), options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")
@@ -190,8 +190,7 @@ def _write(
         columns = {name: [row[name] for row in state.rows] for name in names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))
-        facts |= selection_card(run, state)
+        facts |= known | selection_card(run, state)
         if chosen := _chosen(options):
             facts["chosen"] = chosen
-        artifact.write_manifest(folder, options.job, command_line.inputs_of(options), **facts)
     checkpoint.forget(options.state)

@@ -87,6 +87,5 @@ def run(options: TrainTokenizerOptions) -> None:
     """Trains on prompts and responses of the training split."""
     settings = TokenizerSettings.model_validate(options.job.settings)
     inputs = command_line.begin(options)
-    with artifact.atomic_write(options.out) as folder:
+    with artifact.create(options.out, options.job, inputs) as (folder, _):
         train(texts_of(options.data), settings).save_pretrained(folder / "model")
-        artifact.write_manifest(folder, options.job, inputs)
