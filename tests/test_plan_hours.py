@@ -1,4 +1,4 @@
-"""Whose hours a plan counts: those of a GPU only where one worked or would work."""
+"""Whose hours a plan counts (a GPU's only where one works), and what of damage it passes over."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,8 @@ from workflow.commands.plan import GRID, Plan, plan_of, show
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs.jobs import Jobs
+from workflow.jobs.previous_runs import ArtifactStore
+from workflow.jobs.rerun_reasons import Reasons
 from workflow.launch import gpu_lease
 
 ROOT = Path(__file__).parent.parent
@@ -67,3 +69,11 @@ def test_the_list_of_cells_is_no_job(jobs: Jobs, capsys: pytest.CaptureFixture[s
     assert sum(step.stage == GRID for step in plan.steps) == 1  # as of Snakemake's dry run
     assert f": {len(plan.steps) - 1} jobs to run" in text
     assert plan.totals["jobs"] == len(plan.steps) - 1
+
+
+@pytest.mark.parametrize("cells", [b"\xff\xfe\x00", b"student_id\nsft-00000001,and,more\n"])
+def test_a_damaged_list_of_the_last_cells_is_as_none(jobs: Jobs, cells: bytes) -> None:
+    Path(jobs.grid_csv).parent.mkdir(parents=True)
+    Path(jobs.grid_csv).write_bytes(cells)
+    reasons = Reasons(jobs, ArtifactStore(Path("results")))
+    assert reasons.of(jobs.grid.data()).kind == "new"

@@ -19,13 +19,7 @@ from pipeline.data.examples import Piece, Pieces, conversation_of, prompt_pieces
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
 from pipeline.runtime.progress import log
-from pipeline.settings.data import (
-    AnyTemplate,
-    ChatTemplate,
-    Template,
-    TokensSettings,
-    template_of,
-)
+from pipeline.settings.data import AnyTemplate, ChatTemplate, Template, TokensSettings, template_of
 from pipeline.stages import command_line
 from pipeline.stages.options import TokenizeOptions
 

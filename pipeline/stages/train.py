@@ -12,10 +12,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.models.adapter_base import write_base
-from pipeline.models.language_model import (
-    load_tokenizer,
-    parameter_count,
-)
+from pipeline.models.language_model import load_tokenizer, parameter_count
 from pipeline.models.sharding import is_sharded, to_first_rank
 from pipeline.models.trainable import load_learned_state
 from pipeline.runtime import costs

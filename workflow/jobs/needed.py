@@ -7,7 +7,6 @@ manifest, or its job file where it isn't made yet. So no configuration file has 
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,25 +28,37 @@ class Recorded:
 
         Empty where its `grid.csv` can't be read.
         """
-        cells: dict[str, set[str]] = defaultdict(set)
+        grids: dict[str, list[Path]] = defaultdict(list)
         for folder in (self.results, self.results / job_files.FOLDER):
             for grid in sorted(folder.glob("*/grid.csv")):
-                cells[grid.parent.name] |= _cell_ids(grid)
-        return {experiment: self._with_inputs(ids) for experiment, ids in cells.items()}
+                grids[grid.parent.name].append(grid)
+        return {experiment: self.behind(*of) for experiment, of in grids.items()}
 
-    def _with_inputs(self, ids: Iterable[str]) -> set[str]:
+    def behind(self, *grids: Path) -> set[str]:
+        """The ids of all artifacts that the cells of some lists need; none of a damaged one."""
         needed: set[str] = set()
-        waiting = list(ids)
+        waiting = [id for grid in grids for id in _cell_ids(grid)]
         while waiting:
             if (id := waiting.pop()) not in needed:
                 needed.add(id)
                 waiting += self._inputs(id)
         return needed
 
+    @cached_property
+    def _folders(self) -> dict[str, list[Path]]:
+        """The folders of artifacts by their ids: of what was made, and of what jobs would make."""
+        folders: dict[str, list[Path]] = defaultdict(list)
+        for stage in STAGES:
+            made = {path.name for path in (self.results / stage).glob("*")}
+            jobs = (self.results / job_files.FOLDER / stage).glob("*.json")
+            for id in made.union(path.stem for path in jobs):
+                folders[id].append(self.results / stage / id)
+        return folders
+
     def _inputs(self, id: str) -> set[str]:
         """The ids of the inputs of an artifact, as it was made and as it would be made."""
         inputs: set[str] = set()
-        for artifact in (self.results / stage / id for stage in STAGES):
+        for artifact in self._folders.get(id, ()):
             manifest = read_manifest(artifact) or {}
             inputs |= {str(input) for input in (manifest.get("inputs") or {}).values()}
             inputs |= _job_inputs(artifact)

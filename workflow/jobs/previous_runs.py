@@ -1,6 +1,5 @@
 """The artifacts of earlier runs in `results/`, and which of them a new one replaces."""
 
-import csv
 import json
 import re
 from collections import defaultdict
@@ -65,7 +64,7 @@ class ArtifactStore:
         """An artifact's manifest; None if it is missing or damaged."""
         return read_manifest(self.results / stage / id)
 
-    def previous(self, artifact: Artifact, used: frozenset[str], last: frozenset[str]) -> str:
+    def previous(self, artifact: Artifact, used: set[str], last: set[str]) -> str:
         """The id of the nearest earlier artifact of this name, or nothing.
 
         Those in `used` have a place of their own; those in `last` come before all others.
@@ -90,21 +89,6 @@ class ArtifactStore:
         """The id of an artifact of the same settings and inputs under another name, or nothing."""
         id = self._by_digest.get((artifact.stage, artifact.id.rpartition("-")[2]), "")
         return "" if id == artifact.id else id
-
-    def ancestors(self, grid: Path) -> frozenset[str]:
-        """The ids of all artifacts behind a `grid.csv`; empty without such a file."""
-        if not grid.is_file():
-            return frozenset()
-        with grid.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            waiting = [row[name] for row in rows for name in row if name.endswith("_id")]
-        ancestors: set[str] = set()
-        while waiting:
-            id = waiting.pop()
-            if id not in ancestors and id in self.stages:
-                ancestors.add(id)
-                waiting += ((self.manifest(self.stages[id], id) or {}).get("inputs") or {}).values()
-        return frozenset(ancestors)
 
 
 def setting_changes(manifest: Manifest, settings: Mapping[str, object]) -> list[Change]:

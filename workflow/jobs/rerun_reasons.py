@@ -10,6 +10,7 @@ from typing import Any
 from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
+from workflow.jobs.needed import Recorded
 from workflow.jobs.previous_runs import ArtifactStore, Manifest, input_changes, setting_changes
 from workflow.jobs.source_hash import changed_files, recorded, sources
 from workflow.jobs.stage_modules import REPORT, modules_of
@@ -37,13 +38,13 @@ class Reasons:
     store: ArtifactStore
 
     @cached_property
-    def _used(self) -> frozenset[str]:
-        return frozenset(artifact.id for artifact in self.jobs.artifacts)
+    def _used(self) -> set[str]:
+        return {artifact.id for artifact in self.jobs.artifacts}
 
     @cached_property
-    def _last(self) -> frozenset[str]:
+    def _last(self) -> set[str]:
         """The ids of all artifacts behind the last report of this experiment."""
-        return self.store.ancestors(Path(self.jobs.grid_csv))
+        return Recorded(self.store.results).behind(Path(self.jobs.grid_csv))
 
     def previous(self, artifact: Artifact) -> str:
         """The id of the artifact whose place this one takes, or nothing."""
