@@ -2,16 +2,23 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
 from pipeline.runtime.inert import inert
 
 STOPPED = "stopped"  # how the last line of an interrupted job begins
 SECONDS = 10.0  # between two lines
+NAMED = 5  # ids in a warning
 
 
 def log(text: str) -> None:
     """Prints a line to standard error, which is the job's log."""
     print(inert(text), file=sys.stderr, flush=True)
+
+
+def some_of(ids: Sequence[str]) -> str:
+    """The first of the ids that a warning is about."""
+    return ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
 
 
 class ProgressLog:

@@ -18,13 +18,13 @@ from pipeline.models.language_model import load_tokenizer
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost, JobCost
 from pipeline.runtime.progress import ProgressLog, log
-from pipeline.settings.data import AnyTemplate, ChatTemplate, template_of
+from pipeline.settings.data import AnyTemplate, ChatTemplate
 from pipeline.settings.endpoint import Endpoint
 from pipeline.settings.generation import ServedTextJob
 from pipeline.stages import command_line
 from pipeline.stages.generate import FILE, prompts
 from pipeline.stages.options import AskOptions
-from pipeline.stages.tokenize import text_pairs
+from pipeline.stages.tokenize import template_of_data, text_pairs
 
 DEVICE = "endpoint"
 
@@ -101,12 +101,9 @@ def responses(
             f"{settings.served_model} answered all {len(asked)} prompts with nothing; see that the "
             "model suits them, and that teacher_text.max_new_tokens leaves room for an answer"
         )
-    template = template_of(
-        artifact.read_json(options.data / artifact.MANIFEST)["settings"]["template"]
-    )
     questions_left, answers_left = zip(*written, strict=True)
     rows = [question.row for question in questions_left]
-    ids = in_tokens(rows, answers_left, options.tokens, template)
+    ids = in_tokens(rows, answers_left, options.tokens, template_of_data(options.data))
     most = settings.max_new_tokens
     texts = [
         replace(question.text, response_ids=own[:most], ended=answer.ended and len(own) <= most)

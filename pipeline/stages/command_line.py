@@ -67,23 +67,21 @@ def run(main: Callable[[], None]) -> None:
     on_stop(_leave)
     try:
         main()
+        return
     except SystemExit as end:
-        if RANK in os.environ and isinstance(end.code, int):
-            _end_now(end.code)
-        raise
+        status = end.code
     except Exception as error:
         line = explained(error)
-        if line is not None:
-            print(inert(f"error: {line}"), file=sys.stderr)
-        if RANK in os.environ:
-            if line is None:
-                traceback.print_exception(error)
-            _end_now(2 if line is not None else 1)
         if line is None:
-            raise
-        raise SystemExit(2) from error
+            traceback.print_exception(error)
+        else:
+            print(inert(f"error: {line}"), file=sys.stderr)
+        status = 1 if line is None else 2
     finally:
         release_locks()
+    if RANK in os.environ and isinstance(status, int):
+        _end_now(status)
+    raise SystemExit(status)
 
 
 def _end_now(status: int) -> NoReturn:
@@ -91,7 +89,6 @@ def _end_now(status: int) -> NoReturn:
 
     If the interpreter cleaned up, one in 60 on a busy machine would end with SIGABRT instead.
     """
-    release_locks()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status)

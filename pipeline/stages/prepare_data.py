@@ -17,7 +17,7 @@ from pipeline.data.examples import (
     prompt,
 )
 from pipeline.data.splits import Overlap, first_shuffled, overlap
-from pipeline.runtime.progress import log
+from pipeline.runtime.progress import log, some_of
 from pipeline.settings.data import (
     AnyTemplate,
     ChatTemplate,
@@ -32,7 +32,6 @@ from pipeline.stages import command_line
 from pipeline.stages.options import PrepareDataOptions
 
 SHOWN = 10  # examples in the card
-NAMED = 5  # ids in a warning
 
 
 def gather(settings: DataSettings) -> RawDataset:
@@ -121,11 +120,10 @@ def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overla
     for split, common in shared.items():
         ids = [splits[split].ids[index] for index in common.questions]
         if ids:
-            more = ", ..." if len(ids) > NAMED else ""
             warnings.append(
                 f"{len(ids)} of {len(splits[split])} {split} questions are asked in train too: "
-                f"{', '.join(ids[:NAMED])}{more} (regardless of the input, "
-                f"{common.instructions} of the {split} instructions are)"
+                f"{some_of(ids)} (regardless of the input, {common.instructions} of the {split} "
+                "instructions are)"
             )
     return warnings
 

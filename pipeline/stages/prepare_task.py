@@ -27,9 +27,9 @@ def write_instruction(job: InstructionJob, data: Path, folder: Path) -> dict[str
         items = instruction_items.of_test_split(job, data, train)
     else:
         items = instruction_items.gather(job, train)
-    schemas.write(folder / instruction_items.ITEMS, items.columns, schemas.EXAMPLES)
     path = folder / instruction_items.ITEMS
     tables = {job.task: schemas.table(items.columns, schemas.EXAMPLES, path)}
+    schemas.write(path, tables[job.task], schemas.EXAMPLES)
     examples = {}
     if job.few_shot:
         are_chats = isinstance(job.template, ChatTemplate)

@@ -18,12 +18,11 @@ from pipeline.data.encoding import Encoder, Pair, without_bos
 from pipeline.data.examples import Piece, Pieces, conversation_of, prompt_pieces
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
-from pipeline.runtime.progress import log
+from pipeline.runtime.progress import log, some_of
 from pipeline.settings.data import AnyTemplate, ChatTemplate, Template, TokensSettings, template_of
 from pipeline.stages import command_line
 from pipeline.stages.options import TokenizeOptions
 
-NAMED = 5  # ids in a warning
 COUNTS = {  # what is counted of the examples of a split, and what a warning says of them
     "long_prompts": None,
     "long_responses": None,
@@ -85,8 +84,7 @@ class Counts:
     def warnings(self, split: str) -> list[str]:
         """A sentence for each kind that is worth one, naming some of the ids."""
         return [
-            f"{len(ids)} {split} examples {COUNTS[what]}: {', '.join(ids[:NAMED])}"
-            f"{', ...' if len(ids) > NAMED else ''}"
+            f"{len(ids)} {split} examples {COUNTS[what]}: {some_of(ids)}"
             for what, ids in self.counted.items()
             if ids and COUNTS[what]
         ]
@@ -124,6 +122,11 @@ def encode(
         for what in COUNTS
     }
     return Kept(columns, counted)
+
+
+def template_of_data(data: Path) -> AnyTemplate:
+    """The template that the prompts of a data set are in."""
+    return template_of(artifact.read_json(data / artifact.MANIFEST)["settings"]["template"])
 
 
 def text_pairs(
@@ -219,9 +222,7 @@ def run(options: TokenizeOptions) -> None:
     if not settings.bos:
         tokenizer = without_bos(tokenizer)
         conventions = replace(conventions, before=[])
-    template = template_of(
-        artifact.read_json(options.data / artifact.MANIFEST)["settings"]["template"]
-    )
+    template = template_of_data(options.data)
     made_with = Making(tokenizer, settings, template, conventions.ends)
 
     with artifact.create(options.out, options.job, inputs) as (folder, facts):

@@ -15,9 +15,9 @@ import regex
 from pipeline.data.examples import Example, normalise, user_turns
 from pipeline.data.scripts import SPACELESS
 from pipeline.data.splits import overlap
+from pipeline.runtime.progress import some_of
 
 N = 13  # words of an n-gram
-NAMED = 5  # ids in a warning
 PART = regex.compile(rf"{SPACELESS}|[^{SPACELESS}]+", regex.V1)  # of a run of letters and digits
 
 
@@ -37,8 +37,7 @@ class Contamination:
             f"share {N} words in a row with the training set": self.ngrams,
         }
         return [
-            f"{len(ids)} of {items} items {fault}: {', '.join(ids[:NAMED])}"
-            f"{', ...' if len(ids) > NAMED else ''}"
+            f"{len(ids)} of {items} items {fault}: {some_of(ids)}"
             for fault, ids in kinds.items()
             if ids
         ]

@@ -162,28 +162,37 @@ def _flag(name: str) -> str:
 def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> None:
     """Runs a module as a program that sees no more of the machine than the limits allow."""
     processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
-    try:
-        if limits.tasks > 1 and not ranks.is_task(os.environ):
-            ranks.become_step(limits.tasks)
-        group = ranks.rank_group(limits.ranks, os.environ)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    if group is None or group.first == 0:
-        # Snakemake shows no other log of a failed job once it meets an empty one
-        log(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}")
+    with contextlib.ExitStack() as leases:
+        try:
+            if limits.tasks > 1 and not ranks.is_task(os.environ):
+                ranks.become_step(limits.tasks)
+            group = ranks.rank_group(limits.ranks, os.environ)
+            if group is None or group.first == 0:
+                # Snakemake shows no other log of a failed job once it meets an empty one
+                log(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}")
+            _limit(limits, leases)
+            gpus = None
+            if group is not None and limits.device == "gpu":
+                gpus = ranks.gpus_of_ranks(group, gpu_lease.visible_names())
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+        if group is None:
+            run_here(module, arguments)
+        else:
+            command = [sys.executable, "-m", "workflow.launch.run_rank", module, *arguments]
+            sys.exit(ranks.run_ranks(command, list(group.environments(gpus))))
+
+
+def _limit(limits: MachineLimits, leases: contextlib.ExitStack) -> None:
+    """Sets the variables that limit this process and its children, once it has its GPUs."""
     os.environ[THREADS] = str(limits.threads)
     os.environ.setdefault(COMPILE_THREADS, str(limits.threads))
     if limits.device == "cpu":
         os.environ[gpu_lease.VISIBLE] = ""
-    with contextlib.ExitStack() as leases:
-        gpus = gpu_lease.visible_gpus() if limits.gpu_memory_mb else []
-        if gpus:
-            _lease_gpus(leases, gpus, limits)
-        os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
-        if group is None:
-            run_here(module, arguments)
-        else:
-            sys.exit(_run_group(group, module, arguments, limits))
+    gpus = gpu_lease.visible_gpus() if limits.gpu_memory_mb else []
+    if gpus:
+        _lease_gpus(leases, gpus, limits)
+    os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
 
 
 def run_here(module: str, arguments: Sequence[str]) -> None:
@@ -196,19 +205,6 @@ def run_here(module: str, arguments: Sequence[str]) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def _run_group(
-    group: ranks.RankGroup, module: str, arguments: Sequence[str], limits: MachineLimits
-) -> int:
-    gpus = None
-    if limits.device == "gpu":
-        try:
-            gpus = ranks.gpus_of_ranks(group, gpu_lease.visible_names())
-        except ValueError as error:
-            sys.exit(f"error: {error}")
-    command = [sys.executable, "-m", "workflow.launch.run_rank", module, *arguments]
-    return ranks.run_ranks(command, list(group.environments(gpus)))
-
-
 def _lease_gpus(
     leases: contextlib.ExitStack, gpus: list[gpu_lease.Gpu], limits: MachineLimits
 ) -> None:
@@ -216,12 +212,8 @@ def _lease_gpus(
     memory_mb = limits.gpu_memory_mb // limits.ranks
     request = f"{memory_mb} MB of {'a GPU' if limits.ranks == 1 else f'{limits.ranks} GPUs each'}"
     log(f"waiting for {request}")
-    folder = gpu_lease.lease_folder()
-    try:
-        lease = gpu_lease.leased_gpus(gpus, memory_mb, folder, limits.ranks)
-        leased = leases.enter_context(lease)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    lease = gpu_lease.leased_gpus(gpus, memory_mb, gpu_lease.lease_folder(), limits.ranks)
+    leased = leases.enter_context(lease)
     names = ",".join(gpu.name for gpu in leased)
     os.environ[gpu_lease.VISIBLE] = names
     # the allocator doesn't count the context
