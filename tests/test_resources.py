@@ -133,6 +133,9 @@ def test_the_table_has_the_real_counts(name: str):
         ("meta-llama/Llama-3.2-1B", 1_000 * MB),
         ("openai-community/gpt2-xl", 1_557_611_200),
         ("someone/nameless-2", ASSUMED_PARAMETERS),
+        ("Qwen/Qwen3-30B-A3B", 30_000 * MB),  # of experts, of which a token has 3B
+        ("ibm-granite/granite-3.0-1b-a400m-base", 1_000 * MB),
+        ("mistralai/Mixtral-8x7B-v0.1", 8 * 7_000 * MB),
     ],
 )
 def test_a_model_of_the_hub_has_its_size_in_its_name(name: str, parameters: int):

@@ -19,7 +19,8 @@ from workflow.grid.artifact import Artifact
 # neither in the name nor in this table: a guess that is rather too large than too small
 ASSUMED_PARAMETERS = 1_500_000_000
 ASSUMED_VOCABULARY = 152_000  # Qwen's, the largest of the common ones
-NAMED_SIZE = re.compile(r"(\d+(?:\.\d+)?)([mb])(?![a-z0-9])")  # "135M", "1.5B"
+# "135M", "1.5B", of experts "8x7B"; not the part "A3B" of "30B-A3B", by which one token is computed
+NAMED_SIZE = re.compile(r"(?:(\d+)x)?(?<![-_]a)(?<![\d.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])")
 UNITS = {"m": 10**6, "b": 10**9}
 # Bytes that a position of a micro-batch leaves for the backward pass under bfloat16 autocast, for
 # each layer and unit of width: counted on fake CUDA tensors, and rounded up by a twentieth
@@ -168,8 +169,9 @@ def of_name(name: str) -> Size:
     model = name.rsplit("/", 1)[-1].lower()
     if model in KNOWN:
         return KNOWN[model]
-    sizes = NAMED_SIZE.findall(model)
-    parameters = round(float(sizes[-1][0]) * UNITS[sizes[-1][1]]) if sizes else ASSUMED_PARAMETERS
+    parameters = ASSUMED_PARAMETERS
+    for experts, number, unit in NAMED_SIZE.findall(model):  # the last one is the model's own
+        parameters = round(int(experts or 1) * float(number) * UNITS[unit])
     family = next((family for part, family in FAMILIES.items() if part in model), "")
     return _usual(parameters, family)
 
