@@ -171,10 +171,8 @@ def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tm
 def test_a_group_that_weights_its_tasks_alike_is_so_weighted():
     means = [{"metric": "acc", "aggregation": "mean", "weight_by_size": False}]
     group = Group.from_config({"group": "few", "task": [], "aggregate_metric_list": means})
-    values = lm_eval_results.MetricValues("acc", np.ones(4), np.ones(4))
-    assert lm_eval_results._group_weight(group, values) == 1 / 4
-    other = lm_eval_results.MetricValues("acc_norm", np.ones(4), np.ones(4))
-    assert lm_eval_results._group_weight(group, other) is None
+    assert lm_eval_results._group_weight(group, "acc", 4) == 1 / 4
+    assert lm_eval_results._group_weight(group, "acc_norm", 4) is None
 
 
 def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):

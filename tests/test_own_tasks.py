@@ -82,6 +82,17 @@ def test_a_task_of_a_folder_is_scored_by_its_own_function(grid: Configured):
     }
 
 
+def test_a_metric_s_name_may_have_a_colon(grid: Configured):
+    listed = '{metric: "acc:raw", aggregation: mean, higher_is_better: true}'
+    path = Path("my_tasks/choice.yaml")
+    path.write_text(path.read_text().rstrip() + f"\n  - {listed}\n")
+    more = FILES["utils.py"].replace('{"acc":', '{"acc:raw": values[0], "acc":')
+    Path("my_tasks/utils.py").write_text(more)
+    items = evaluated(prepared(grid("sounds_choice"))).items.to_pandas()
+    assert list(items["metric"].value_counts(sort=False)) == [len(SOUNDS)] * 2
+    assert set(items["metric"]) == {"acc", "acc:raw"}
+
+
 def test_scores_are_those_of_lm_eval_with_the_same_folder(grid: Configured):
     shots = "include: written.yaml\ntask: with_shots\nnum_fewshot: 2\nfewshot_split: test\n"
     Path("my_tasks/shots.yaml").write_text(shots)

@@ -69,35 +69,35 @@ class ChatEncoder:
         whole, generated = self._rendered(chat, len(chat.messages), asks=False)
         *earlier, last = self._turns(chat, whole, self._marked(chat, generated))
         ids, prompt = self._ids(whole), self._ids(last.prompt)
-        answer = rest_of(prompt, ids)
-        is_merged = answer is None
-        if answer is None:
-            answer = self.encoder.alone(self._pieces(whole[len(last.prompt) : last.end]))
+        spans = [
+            self._span(chat, self._ids(turn.prompt), whole[: turn.end], prompt) for turn in earlier
+        ]
+        span = self._span(chat, prompt, whole[: last.end], ids)
+        if span is None:
+            alone = self.encoder.alone(self._pieces(whole[len(last.prompt) : last.end]))
+            answer = alone[: self._length(chat, alone)]
         else:
-            answer = ids[len(prompt) : self._reach(whole[: last.end], ids)]
-        spans = [self._span(chat, turn, whole, prompt) for turn in earlier]
+            answer = ids[slice(*span)]
         return Pair(
             prompt,
-            answer[: self._length(chat, answer)],
-            is_merged=is_merged or None in spans,
+            answer,
+            is_merged=span is None or None in spans,
             has_special_text=self.encoder.has_special_text(self._pieces(whole)),
-            earlier=tuple(span for span in spans if span),
+            earlier=tuple(each for each in spans if each),
         )
 
     def _span(
-        self, chat: Conversation, turn: Turn, whole: str, ids: list[int]
+        self, chat: Conversation, before: list[int], text: str, ids: list[int]
     ) -> tuple[int, int] | None:
-        """The place of an earlier answer in a prompt; None where a token reaches into it."""
-        before = self._ids(turn.prompt)
+        """The place in ids of the answer that ends a text; None where a token reaches into it.
+
+        The ids begin with those of the text, as far as it goes on in the same way.
+        """
         if rest_of(before, ids) is None:
             return None
         first = len(before)
-        answer = ids[first : self._reach(whole[: turn.end], ids)]
+        answer = ids[first : _shared(self._ids(text), ids)]
         return first, first + self._length(chat, answer)
-
-    def _reach(self, text: str, ids: list[int]) -> int:
-        """How many of the ids are those of a text that the whole begins with."""
-        return _shared(self._ids(text), ids)
 
     def _length(self, chat: Conversation, answer: list[int]) -> int:
         """The length of an answer up to the token that ends it: an EOS, else the last special."""

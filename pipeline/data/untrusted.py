@@ -4,7 +4,7 @@ import bz2
 import gzip
 import lzma
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,16 +28,12 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file. Raises ValueError where they would take too much memory."""
+    size = 0
     with pq.ParquetFile(path, pre_buffer=False) as file:
-        yield from _within_limit(path, file.iter_batches(BATCH_ROWS))
-
-
-def _within_limit(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    sizes = 0
-    for batch in batches:
-        sizes += sum(map(_plain_bytes, batch.columns)) + ROW_BYTES * batch.num_rows
-        check_size(path, sizes)
-        yield batch
+        for batch in file.iter_batches(BATCH_ROWS):
+            size += sum(map(_plain_bytes, batch.columns)) + ROW_BYTES * batch.num_rows
+            check_size(path, size)
+            yield batch
 
 
 def _plain_bytes(column: pa.Array) -> int:
@@ -49,9 +45,8 @@ def _plain_bytes(column: pa.Array) -> int:
 def check_unpacked_size(path: Path) -> None:
     """Raises ValueError for a file that is compressed and would unpack without end."""
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            for _ in _within_limit(path, file.iter_batches(BATCH_ROWS)):
-                pass
+        for _ in parquet_batches(path):
+            pass
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             check_size(path, sum(member.file_size for member in archive.infolist()))

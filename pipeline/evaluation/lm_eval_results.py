@@ -10,8 +10,8 @@ in results.json alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,14 +92,16 @@ def lm_eval_records(
             f"{member}-{sample['doc_id']}-{sample['doc_hash'][:8]}" for sample in samples[member]
         ]
         outputs.append(_output_rows(name, task, ids, samples[member]))
-        for metric in _metrics(samples[member], results["results"][member]):
-            metric_ids = _ids_of_filter(ids, samples[member], metric)
+        for filter, metric in _metrics(samples[member], results["results"][member]):
+            pairs = zip(ids, samples[member], strict=True)
+            metric_ids = [id for id, sample in pairs if sample["filter"] == filter]
             if group is None:
                 alone = name if len(tasks.tasks) == 1 else member
                 items.append(_rows(Metric(alone, metric.name), metric_ids, metric))
                 continue
             items.append(_rows(Metric(name, metric.name, slice=member), metric_ids, metric))
-            if (weight := _group_weight(group, metric)) is not None:
+            base = metric.name.removesuffix(f":{filter}")
+            if (weight := _group_weight(group, base, len(metric.values))) is not None:
                 items.append(_rows(Metric(name, metric.name), metric_ids, metric, weight))
     return EvaluationRecords(pa.concat_tables(items), pa.concat_tables(outputs), results=results)
 
@@ -108,25 +110,19 @@ def _rows(key: Metric, ids: Sequence[str], metric: MetricValues, weight: float =
     return item_rows(key, ids, metric.values, metric.weights * weight)
 
 
-def _ids_of_filter(
-    ids: Sequence[str], samples: Sequence[Sample], metric: MetricValues
-) -> list[str]:
-    filter = metric.name.partition(":")[2] or samples[0]["filter"]
-    return [id for id, sample in zip(ids, samples, strict=True) if sample["filter"] == filter]
-
-
-def _group_weight(group: Group, metric: MetricValues) -> float | None:
+def _group_weight(group: Group, metric: str, count: int) -> float | None:
     """The weight of a task's document in its group; None where the group has no such score."""
     for aggregate in group.aggregate_metric_list or []:
-        if aggregate.metric == metric.name.partition(":")[0]:
-            return 1.0 if aggregate.weight_by_size else 1.0 / len(metric.values)
+        if aggregate.metric == metric:
+            return 1.0 if aggregate.weight_by_size else 1.0 / count
     return None
 
 
-def _metrics(samples: Sequence[Sample], aggregates: Mapping[str, Any]) -> list[MetricValues]:
-    """The metrics that are weighted means, by name and, where there are several, filter."""
+def _metrics(
+    samples: Sequence[Sample], aggregates: Mapping[str, Any]
+) -> Iterator[tuple[str, MetricValues]]:
+    """The filter and values of metrics that are weighted means; several filters are in names."""
     filters = list(dict.fromkeys(sample["filter"] for sample in samples))
-    metrics = []
     for filter in filters:
         filtered = [sample for sample in samples if sample["filter"] == filter]
         for name in filtered[0]["metrics"]:
@@ -134,8 +130,7 @@ def _metrics(samples: Sequence[Sample], aggregates: Mapping[str, Any]) -> list[M
             if metric is None or not _agrees(name, metric, aggregates.get(f"{name},{filter}")):
                 continue
             full_name = metric.name if len(filters) == 1 else f"{metric.name}:{filter}"
-            metrics.append(MetricValues(full_name, metric.values, metric.weights))
-    return metrics
+            yield filter, replace(metric, name=full_name)
 
 
 def _as_items(name: str, values: Sequence[Any]) -> MetricValues | None:

@@ -7,7 +7,7 @@ name: which files its Python opens can't be told without running it.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -138,15 +138,13 @@ class OwnTasks:
     def files(self, name: str) -> list[Path]:
         """The files of the folder that a task, group or tag may read."""
         reached, _ = self.reached(name)
-        read = {path for each in reached for path in (*each.included, *self._data_within(each))}
-        of_others = {
-            path
-            for each in self.definitions
-            if each not in reached
-            for path in (*each.included, *self._data_within(each))
-        }
-        within = {path for path in read if inside(path, self.root)}  # hidden ones, too
+        of_others = self._read_by([each for each in self.definitions if each not in reached])
+        within = {path for path in self._read_by(reached) if inside(path, self.root)}  # hidden, too
         return sorted(within | (set(_files(self.root)) - of_others))
+
+    def _read_by(self, definitions: Sequence[Definition]) -> set[Path]:
+        """The YAML and the data files that definitions name."""
+        return {path for each in definitions for path in (*each.included, *self._data_within(each))}
 
     def _data_within(self, definition: Definition) -> set[Path]:
         """The data files of a definition that are in the folder, under their names in there."""
