@@ -105,6 +105,28 @@ def test_an_unknown_task_is_answered_with_those_of_like_names(tiny: dict[str, An
     assert line.startswith("evaluation.tasks.1: unknown task 'responces'; did you mean responses")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("methods", ["sft", "jsd"], "not a block of keys; allowed: `{KEY: .., ..}`"),
+        ("training", 3, "not a block of keys"),
+        ("models.wide", "narrow", "not a block of keys"),
+        ("teachers.large", "wide", "not a block of keys"),
+        ("grid.0.seeds", 3, "not a list; allowed: `[.., ..]`"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_what_is_meant(
+    tiny: dict[str, Any], key: str, value: object, fault: str
+):
+    assert refusal(tiny, (key, value)).startswith(f"{key} = {value!r}: {fault}")
+
+
+def test_shapes_without_a_vocabulary_are_told_how_to_have_one(tiny: dict[str, Any]):
+    lines = refusal(tiny, ("tokenizer", None)).splitlines()
+    assert len(lines) == 2
+    assert all("`tokenizer: {vocabulary_size: 2048}` at the top level" in line for line in lines)
+
+
 @pytest.mark.parametrize("steps", [0, -5])
 def test_a_budget_below_one_step_is_refused(tiny: dict[str, Any], steps: int):
     line = refusal(tiny, ("training.steps", steps))

@@ -14,6 +14,7 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.gap_closed import baseline_of
 from pipeline.reporting.analysis.limits import limits_of_seeds
+from pipeline.reporting.analysis.outcome import outcome
 from pipeline.reporting.analysis.scores import Pair, assemble
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.render.table import MISSING
@@ -110,7 +111,10 @@ def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near()
     (equal,) = only(of_equals).values()
     assert (equal.interval.low, equal.interval.high) == (0.0, 0.0)
     (finding,) = of_equals.findings
-    assert "all are copies of one" in finding.text
+    assert finding.text.startswith("All methods score the same, ")
+    (best,) = outcome(of_equals, {})["pairs"][0]["best"]
+    assert best is not None
+    assert best["tied"] == 1
 
 
 def test_items_that_differ_by_luck_in_the_few_that_differ_tell_nothing_apart() -> None:

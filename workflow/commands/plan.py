@@ -167,13 +167,11 @@ def show(plan: Plan) -> None:
     """Prints the plan for people."""
     if plan.unused:
         print(f"no cell of the grid uses {', '.join(plan.unused)}\n")
-    reused = sum(plan.reused.values())
+    reused = counted(sum(plan.reused.values()), "artifact")
     if not plan.steps:
-        print(f"{plan.experiment}: nothing to do; {reused} artifacts are up to date")
+        print(f"{plan.experiment}: nothing to do; {reused} up to date")
         return
-    print(
-        f"{plan.experiment}: {counted(len(plan.jobs), 'job')} to run, {reused} artifacts reused\n"
-    )
+    print(f"{plan.experiment}: {counted(len(plan.jobs), 'job')} to run, {reused} reused\n")
     if plan.search:
         print(f"{plan.search}\n")
     if plan.changes:

@@ -72,7 +72,7 @@ def _tokenizer_faults(experiment: Experiment) -> Iterator[str]:
             mend = f"`tokenizer_of: {own[0]}` gives it that model's, or " if own else ""
             yield (
                 f"models.{name}: a shape has no tokenizer: {mend}`tokenizer: {{vocabulary_size: "
-                "2048}}` at the top level trains one for all shapes"
+                "2048}` at the top level trains one for all shapes"
             )
         elif named is not None and experiment.tokenizer is not None:
             yield f"{key} = {named!r}: `tokenizer` trains one for all shapes; leave one of them out"

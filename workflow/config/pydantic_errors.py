@@ -15,6 +15,8 @@ from workflow.config.wording import did_you_mean
 
 NAME = "lower-case letters, digits and _, beginning with a letter, at most 40"
 NAME_PATTERN = TypeAdapter(Name).json_schema()["pattern"]
+LIST = "not a list; allowed: `[.., ..]`, or a line with a dash for each"
+BLOCK = "not a block of keys; allowed: `{KEY: .., ..}`, or a line `KEY: ..` for each"
 LONGEST_VALUE = 60  # characters: a longer value is a block, and its path says enough
 
 
@@ -80,6 +82,10 @@ def _message(fault: ErrorDetails, path: str, block: type[BaseModel]) -> str:
             return f"{path}.source = {tags['tag']!r}: allowed: {tags['expected_tags']}"
         case "union_tag_not_found":
             return f"{path}.source: the key is missing"
+        case "list_type":
+            message = LIST
+        case "dict_type" | "model_type" | "model_attributes_type":
+            message = BLOCK
         case "secret":
             return f"{path}: {message}"
     if not path:

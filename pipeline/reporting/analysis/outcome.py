@@ -17,7 +17,7 @@ class Best(TypedDict):
 
     method: str
     value: str
-    tied: int  # other methods that are not significantly worse; -1: no test compares them
+    tied: int  # other methods that are not significantly worse; -1: they were not compared
     is_best: bool  # of all pairs of teacher and student
 
 
@@ -72,11 +72,13 @@ def _best(comparisons: Comparisons, pair: Pair, measure: Measure) -> Best | None
     ranked_first = (ranking(results, each, measure)[:1] for each in results.pairs)
     of_pairs = [results.means[row, measure].value for rows in ranked_first for row in rows]
     best = max if measure.metric.higher_is_better else min
-    is_tested = (pair, measure) in comparisons.detectable
+    differences = comparisons.differences.get((pair, measure), ())
+    # rows that score the same everywhere are copies: no test is needed
+    is_compared = any(each.is_copy or each.adjusted_p_value is not None for each in differences)
     leaders = not_worse_than_best(comparisons, pair, measure)
     return {
         "method": ranked[0].label,
         "value": measure.format(value),
-        "tied": len(leaders) - 1 if is_tested else -1,
+        "tied": len(leaders) - 1 if is_compared else -1,
         "is_best": value == best(of_pairs),
     }

@@ -60,9 +60,12 @@ def findings(
                 text = f"Only {best.label} was trained: {value}."
             elif smallest := detectable.get((pair, measure)):
                 text = " ".join(_compared(measure, ranked, value, of_pair, smallest))
+            elif any(difference.is_copy for difference in of_pair):
+                text = f"All methods score the same, {value}."
             else:
-                why = "all are copies of one" if of_pair else "no two methods could be compared"
-                text = f"{best.label} has the best value, {value}; {why}."
+                text = (
+                    f"{best.label} has the best value, {value}; no two methods could be compared."
+                )
             if has_unequal_seeds(results, pair, measure):
                 text += f" {UNEQUAL}"
             yield Finding(pair, measure, f"{text}{_of_teacher(results, pair, measure)}")
