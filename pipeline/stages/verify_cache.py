@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import artifact
-from pipeline.data.batch import Batch, Text, micro_batches, read_texts
+from pipeline.data.batch import Batch, Text, micro_batches, read_all_texts
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import PerToken, TeacherSignal, log_probs_on, target_log_prob
 from pipeline.distributions.sampled_targets import sample_signal
@@ -123,11 +123,8 @@ def run(options: VerifyCacheOptions) -> None:
     check_cache(folder, artifact.read_id(options.tokens), metadata.vocabulary)
     vocabulary.check_teacher(options.teacher, options.tokens)
     settings = CacheJob.model_validate(manifest["settings"])
-    texts = [
-        text
-        for split in settings.splits
-        for text in read_texts(options.tokens / f"{split}.parquet")
-    ]
+    splits = [options.tokens / f"{split}.parquet" for split in settings.splits]
+    texts = read_all_texts(splits, "gold")
     model = load_frozen(options.teacher, default_device(), settings.precision)
     verified = compare(
         open_cache(folder, settings.splits, metadata),
