@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.methods import components
-from workflow.jobs.source_hash import closure, digest
+from workflow.jobs.source_hash import RECORDS, closure, digest, record, recorded
 
 ROOT = Path(__file__).parent.parent
 STAGES = (
@@ -120,3 +120,15 @@ def test_templates_and_styles_of_the_report_are_its_code():
 
 def test_a_package_runs_before_its_modules():
     assert "pipeline.losses" in closure("pipeline.losses.jsd")
+
+
+def test_a_record_that_another_run_is_writing_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    of_other = RECORDS / ".0a1b2c3d.json.1.tmp"
+    of_other.parent.mkdir(parents=True)
+    of_other.write_text("{")
+    record("0a1b2c3d", {"pipeline/losses/jsd.py": "4d5e6f70"})
+    assert recorded("0a1b2c3d") == {"pipeline/losses/jsd.py": "4d5e6f70"}
+    assert of_other.exists()

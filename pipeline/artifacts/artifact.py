@@ -101,6 +101,17 @@ def _replace(target: Path, temporary: Path) -> None:
     checksums.remove(old)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file in one step: other processes may be reading it, or writing the same.
+
+    Other than what `atomic_write` writes, it may be empty after a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
 def write_json(path: Path, value: object) -> None:
     """`value` as JSON with sorted keys, for people to read and for digests to agree."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)

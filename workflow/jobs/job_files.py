@@ -6,11 +6,11 @@ are told the same.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.artifacts.artifact import replace_text
 from pipeline.artifacts.part import of_marker
 
 FOLDER = "jobs"
@@ -32,8 +32,5 @@ def path_of(output: Path) -> Path:
 def write(output: Path, job: Mapping[str, object]) -> Path:
     """Writes the job file of an artifact."""
     path = path_of(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)  # in one step: a job of another run may be reading it
+    replace_text(path, json.dumps(job, ensure_ascii=False))
     return path

@@ -9,14 +9,13 @@ import ast
 import contextlib
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.artifacts.artifact import atomic_write
+from pipeline.artifacts.artifact import replace_text
 
 ROOT = Path(__file__).parents[2]
 NOT_IN_RESULTS = {
@@ -57,9 +56,7 @@ def sources(module: str, plugins: tuple[str, ...] = ()) -> Sources:
     digests = {str(_file(name).relative_to(ROOT)): _parsed(name).code for name in sorted(modules)}
     if len(_parsed_files()) > parsed_before and PARSED.parent.is_dir():
         with contextlib.suppress(OSError):  # the next start parses again
-            temporary = PARSED.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(_parsed_files()), encoding="utf-8")
-            temporary.replace(PARSED)
+            replace_text(PARSED, json.dumps(_parsed_files()))
     return digests
 
 
@@ -67,8 +64,7 @@ def record(code: str, sources: Mapping[str, str]) -> None:
     """Records the files behind a digest, where that isn't done yet."""
     path = RECORDS / f"{code}.json"
     if not path.exists():
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(sources, indent=1), encoding="utf-8")
+        replace_text(path, json.dumps(sources, indent=1))
 
 
 def recorded(code: str) -> Sources | None:
