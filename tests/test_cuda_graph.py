@@ -66,7 +66,7 @@ def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     traced.reader.decode_layer = compiled
     for readers in (plain, traced):
         readers.assert_reads(1)
-    reading = decode_positions(plain.read, 1, 16, torch.float32)
+    reading = decode_positions(plain.read, 1, 16)
     assert plain.reader.keys[2][reading.rows, :, : int(plain.read.min())].equal(
         traced.reader.keys[2][reading.rows, :, : int(plain.read.min())]
     )

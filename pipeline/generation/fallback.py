@@ -121,7 +121,7 @@ def left_pad(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
     """Token ids padded at the left, and their attention mask."""
-    rows = [torch.tensor(prompt) for prompt in prompts]
+    rows = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
     ids, attention = (
         pad_sequence(values, batch_first=True, padding_side="left").to(device)
         for values in (rows, [torch.ones_like(row) for row in rows])

@@ -14,38 +14,30 @@ CacheTensor = Float[Tensor, "slots heads length size"]
 
 
 class CachePositions(NamedTuple):
-    """Positions of the current tokens in the KV caches, and the mask over what they attend to.
-
-    `mask` is added to the attention scores: 0, or minus infinity for a masked position.
-    """
+    """Positions of the current tokens in the KV caches, and how much of these they attend to."""
 
     rows: Int[Tensor, "batch 1"]
     positions: Int[Tensor, "batch new"]
     visible: int  # length of the cache that is attended to; 0: to the current tokens alone
-    mask: Float[Tensor, "#batch 1 new visible"]
 
 
-def prefill_positions(
-    rows: Int[Tensor, " new_rows"], width: int, dtype: torch.dtype
-) -> CachePositions:
+def prefill_positions(rows: Int[Tensor, " new_rows"], width: int) -> CachePositions:
     """The first tokens of sequences. Padding of a shorter one is overwritten later."""
     positions = torch.arange(width, device=rows.device)
-    mask = _causal_mask(positions[None], width, dtype)
-    return CachePositions(rows[:, None], positions.expand(len(rows), -1), 0, mask)
+    return CachePositions(rows[:, None], positions.expand(len(rows), -1), 0)
 
 
-def decode_positions(
-    cached: Int[Tensor, " slots"], new: int, visible: int, dtype: torch.dtype
-) -> CachePositions:
+def decode_positions(cached: Int[Tensor, " slots"], new: int, visible: int) -> CachePositions:
     """The next tokens of all sequences."""
     rows = torch.arange(len(cached), device=cached.device)[:, None]
     positions = cached[:, None] + torch.arange(new, device=cached.device)
-    return CachePositions(rows, positions, visible, _causal_mask(positions, visible, dtype))
+    return CachePositions(rows, positions, visible)
 
 
-def _causal_mask(
+def causal_mask(
     positions: Int[Tensor, "batch new"], visible: int, dtype: torch.dtype
 ) -> Float[Tensor, "batch 1 new visible"]:
+    """What is added to attention scores: 0, or minus infinity for a later position."""
     keys = torch.arange(visible, device=positions.device)
     masked = (keys > positions[..., None])[:, None]
     return torch.zeros(masked.shape, dtype=dtype, device=positions.device).masked_fill_(

@@ -31,6 +31,7 @@ from pipeline.generation import llama_fused
 from pipeline.generation.kv_cache import (
     CachePositions,
     CacheTensor,
+    causal_mask,
     decode_positions,
     prefill_positions,
     update_cache,
@@ -49,12 +50,14 @@ Hidden = Float[Tensor, "batch new width"]
 Heads = Float[Tensor, "batch heads new size"]
 Visible = Float[Tensor, "batch kv_heads visible size"]
 Rotation = Float[Tensor, "batch 1 new size"]
+Mask = Float[Tensor, "batch 1 new visible"]
 
 
 class LayerCache(NamedTuple):
     """A layer's KV cache, and the positions of the current tokens in it and in their texts."""
 
     entries: CachePositions
+    mask: Mask | None  # added to attention scores; None: the current tokens are the first ones
     cos: Rotation
     sin: Rotation
     keys: CacheTensor
@@ -98,8 +101,8 @@ class LlamaDecoder:
     def prefill(self, rows: Int[Tensor, " new_rows"], ids: Int[Tensor, "new_rows width"]) -> None:
         """Fills the caches with the first tokens of sequences; no logits are computed."""
         self._ensure_length(ids.shape[1])
-        entries = prefill_positions(rows, ids.shape[1], self.dtype)
-        *others, last = zip(self.layers, self._caches(entries), strict=True)
+        entries = prefill_positions(rows, ids.shape[1])
+        *others, last = zip(self.layers, self._caches(entries, None), strict=True)
         with autocast(ids.device, "auto"), self.products():
             hidden = self.body.embed_tokens(ids)
             for layer, cache in others:
@@ -116,10 +119,11 @@ class LlamaDecoder:
         cached = cached.clamp(max=self.length - new)
         if self.fused and new == 1:
             return self._decode_fused(ids[:, 0], cached)
-        entries = decode_positions(cached, new, self.length, self.dtype)
+        entries = decode_positions(cached, new, self.length)
+        mask = causal_mask(entries.positions, self.length, self.dtype)
         with autocast(ids.device, "auto"):
             hidden = self.body.embed_tokens(ids)
-            for layer, cache in zip(self.layers, self._caches(entries), strict=True):
+            for layer, cache in zip(self.layers, self._caches(entries, mask), strict=True):
                 hidden = self.decode_layer(layer, hidden, cache)
             return lm_head(self.model, rms_norm(self.body.norm, hidden))
 
@@ -157,10 +161,10 @@ class LlamaDecoder:
         with self.products():
             return lm_head(self.model, normed)[:, None].float()
 
-    def _caches(self, entries: CachePositions) -> list[LayerCache]:
+    def _caches(self, entries: CachePositions, mask: Mask | None) -> list[LayerCache]:
         cos, sin = self.cos[entries.positions][:, None], self.sin[entries.positions][:, None]
         caches = zip(self.keys, self.values, strict=True)
-        return [LayerCache(entries, cos, sin, keys, values) for keys, values in caches]
+        return [LayerCache(entries, mask, cos, sin, keys, values) for keys, values in caches]
 
 
 def _extended(cache: CacheTensor, length: int) -> Float[Tensor, "slots heads longer size"]:
@@ -178,7 +182,7 @@ def decoder_layer(layer: Layer, hidden: Hidden, cache: LayerCache) -> Hidden:
     normed, attention = rms_norm(layer.input_layernorm, hidden), layer.self_attn
     key, value = project_and_cache_kv(layer, normed, cache)
     query = apply_rotary(split_heads(attention, attention.q_proj(normed)), cache)
-    attended = grouped_attention(query.to(key.dtype), key, value, cache.entries)
+    attended = grouped_attention(query.to(key.dtype), key, value, cache.mask)
     hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
 
     normed, mlp = rms_norm(layer.post_attention_layernorm, hidden), layer.mlp
@@ -201,18 +205,18 @@ def split_heads(attention: LlamaAttention | Qwen2Attention, projected: Hidden) -
     return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
-def grouped_attention(query: Heads, key: Visible, value: Visible, entries: CachePositions) -> Heads:
+def grouped_attention(query: Heads, key: Visible, value: Visible, mask: Mask | None) -> Heads:
     """Attention in which queries that share a key head are treated as further tokens of it.
 
     So no key or value is repeated.
     """
     kv_heads, (batch, heads, new, size) = key.shape[1], query.shape
     group = heads // kv_heads
-    if not entries.visible:
+    if mask is None:
         return F.scaled_dot_product_attention(
             query, key, value, is_causal=True, enable_gqa=group > 1
         )
-    mask = entries.mask if new == 1 else entries.mask.repeat(1, 1, group, 1)
+    mask = mask if new == 1 else mask.repeat(1, 1, group, 1)
     attended = F.scaled_dot_product_attention(
         query.reshape(batch, kv_heads, group * new, size),
         key,

@@ -120,7 +120,7 @@ class TransformersDecoder:
         AttentionMaskInterface.register(SLOTS["sdpa"], slot_mask)
         AttentionMaskInterface.register(SLOTS["eager"], additive_slot_mask)
         count = model.config.num_hidden_layers
-        self.model, self.dtype = model, dtype
+        self.model = model
         self.attention = SLOTS[model.config._attn_implementation]
         self.layers = [SlotCacheLayer(slots, length, dtype) for _ in range(count)]
         self.cache = SlotCache([*self.layers])
@@ -128,13 +128,13 @@ class TransformersDecoder:
     def prefill(self, rows: Int[Tensor, " new_rows"], ids: Int[Tensor, "new_rows width"]) -> None:
         """Fills the caches with the first tokens of sequences; no logits are computed."""
         with autocast(ids.device, "auto"):
-            self.hidden(ids, prefill_positions(rows, ids.shape[1], self.dtype))
+            self.hidden(ids, prefill_positions(rows, ids.shape[1]))
 
     def decode(
         self, ids: Int[Tensor, "slots new"], cached: Int[Tensor, " slots"], visible: int
     ) -> Float[Tensor, "slots new vocabulary"]:
         """The logits after each of the next tokens of all sequences."""
-        entries = decode_positions(cached, ids.shape[1], visible, self.dtype)
+        entries = decode_positions(cached, ids.shape[1], visible)
         with autocast(ids.device, "auto"):
             return lm_head(self.model, self.hidden(ids, entries))
 
@@ -214,11 +214,11 @@ def _ragged_error(decoder: TransformersDecoder, length: int) -> float:
     width = max(PROBE_LENGTHS)
     before = torch.arange(width, device=device) < cached[:, None]
     rows = torch.arange(len(cached), device=device)
-    start = prefill_positions(rows, width, decoder.dtype)
+    start = prefill_positions(rows, width)
     decoder.hidden(ids[:, :width].where(before, 0), start)
     errors = []
     for new in PROBE_STEPS:
-        entries = decode_positions(cached, new, length, decoder.dtype)
+        entries = decode_positions(cached, new, length)
         actual = decoder.hidden(ids.gather(1, entries.positions), entries)
         errors.append((actual - expected[entries.rows, entries.positions]).abs().max())
         cached = cached + new
