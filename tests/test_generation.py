@@ -148,18 +148,6 @@ def test_recorded_log_probs_are_of_what_wrote_the_text(sampling: Sampling) -> No
         np.testing.assert_allclose(text.log_probs, expected, atol=1e-4)  # float32 in the cache
 
 
-def test_a_text_ends_with_its_first_eos_or_at_the_limit() -> None:
-    written = generate(texts(40), [llama(1)], sampler(Sampling()), 12, 3, "student")
-    assert {text.ended for text in written} == {True, False}
-    for text in written:
-        *before, last = text.response_ids
-        assert END not in before
-        assert text.ended == (last == END)
-        assert text.ended or len(text.response_ids) == 12
-        assert text.author == "student"
-        assert text.teacher_tokens == 0
-
-
 @pytest.mark.slow
 def test_a_text_that_ends_makes_room_for_the_next() -> None:
     model, asked, ages, room = llama(1), texts(50), [], 1024

@@ -197,6 +197,7 @@ def test_a_text_ends_at_any_end_token_or_at_its_limit(name: str, ends: list[int]
     for text in generated:
         assert text.ended == (text.response_ids[-1] in (ends or []))
         assert text.ended or len(text.response_ids) == NEW
+        assert (text.author, text.teacher_tokens) == ("student", 0)
         assert not set(text.response_ids[:-1]) & set(ends or [])
     if ends == list(range(97)):
         assert {len(text.response_ids) for text in generated} == {1}

@@ -41,7 +41,10 @@ class Policy:
 
         new_share = share * (1 - context.step / context.steps)
         if luck >= new_share and len(buffer) >= self.capacity:
-            return sample_replay_buffer(buffer, len(batch), context)
+            chosen = context.rng.permutation(len(buffer))[: len(batch)]
+            # without log-probabilities, as the student has changed
+            replayed = restored([buffer[place] for place in chosen])
+            return [replace(text, log_probs=()) for text in replayed]
         new = respond(batch, [context.student], sampler(Sampling()), context)
         buffer.extend(stored(new))
         del buffer[: -self.capacity]
@@ -53,11 +56,3 @@ class Policy:
         if nll_nats >= reference + self.margin:
             state["share"] = min(1.0, state.get("share", self.first_share) + self.share_rise)
             state["reference_nats"] = nll_nats
-
-
-def sample_replay_buffer(
-    buffer: list[dict[str, Any]], count: int, context: StepContext
-) -> list[Text]:
-    """Texts from the buffer, none twice; without log-probabilities, as the student has changed."""
-    chosen = [buffer[index] for index in context.rng.permutation(len(buffer))[:count]]
-    return [replace(text, log_probs=()) for text in restored(chosen)]
