@@ -181,18 +181,18 @@ def _weight_faults(folder: Path) -> Iterator[str]:
     elif missing := [file.name for file in files if not file.is_file()]:
         yield f"its {INDEX} names {missing[0]}, which is not there; fetch it again"
     else:
-        yield from _size_faults(folder, files)
+        yield from _size_faults(folder)
 
 
-def _size_faults(folder: Path, files: Iterable[Path]) -> Iterator[str]:
+def _size_faults(folder: Path) -> Iterator[str]:
     """Dimensions that the weights can't have: a claim of millions of layers costs memory, too."""
     try:
-        shapes = [shape for file in files for shape in tensor_shapes(file)]
+        shapes = weight_shapes(folder)
     except ValueError as error:
         yield str(error)
         return
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    elements = sum(map(math.prod, shapes))
+    elements = sum(map(math.prod, shapes.values()))
     for key in DIMENSIONS:
         limit = len(shapes) if key in LAYERS else elements
         if config.get(key, 1) > limit:
@@ -202,24 +202,26 @@ def _size_faults(folder: Path, files: Iterable[Path]) -> Iterator[str]:
 
 def layer_names(folder: Path) -> list[str]:
     """The names of a saved model's layers with a matrix, but for embeddings and the head."""
-    names: list[str] = []
+    return [
+        name.removesuffix(".weight")
+        for name, shape in weight_shapes(folder).items()
+        if name.endswith(".weight") and len(shape) == 2
+        if not any(part in name for part in AROUND_LAYERS)
+    ]
+
+
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """The shapes of a saved model's weights, by name, from the headers of their files.
+
+    Raises: ValueError for a file that is not a whole safetensors file.
+    """
+    shapes: dict[str, list[int]] = {}
     for file in weight_files(folder):
-        with safe_open(file, framework="numpy") as tensors:
-            keys = tensors.keys()
-            names += [
-                name.removesuffix(".weight")
-                for name in keys
-                if name.endswith(".weight") and len(tensors.get_slice(name).get_shape()) == 2
-            ]
-    return [name for name in names if not any(part in name for part in AROUND_LAYERS)]
-
-
-def tensor_shapes(file: Path) -> list[list[int]]:
-    """The shapes of the tensors in a file. Raises ValueError where it is no safetensors file."""
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            names = tensors.keys()
-            return [tensors.get_slice(name).get_shape() for name in names]
-    except (SafetensorError, OSError) as error:
-        fault = f"{file.name} is not a whole safetensors file ({error})"
-        raise ValueError(f"{fault}; fetch it again") from None
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                names = tensors.keys()
+                shapes |= {name: tensors.get_slice(name).get_shape() for name in names}
+        except (SafetensorError, OSError) as error:
+            fault = f"{file.name} is not a whole safetensors file ({error})"
+            raise ValueError(f"{fault}; fetch it again") from None
+    return shapes

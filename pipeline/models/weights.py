@@ -149,5 +149,4 @@ def _elements(source: Path, gguf_file: str | None) -> int:
         from gguf import GGUFReader  # needed for models of a wheel only
 
         return sum(int(tensor.n_elements) for tensor in GGUFReader(source / gguf_file).tensors)
-    files = foreign_files.weight_files(source)
-    return sum(math.prod(shape) for file in files for shape in foreign_files.tensor_shapes(file))
+    return sum(map(math.prod, foreign_files.weight_shapes(source).values()))

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipeline.models import foreign_files
-from pipeline.models.foreign_files import first, tensor_shapes
+from pipeline.models.foreign_files import first
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from workflow.grid.artifact import Artifact
 
@@ -192,8 +192,7 @@ def _cut(whole: Size, layers: int) -> Size:
 def of_folder(folder: Path) -> Size:
     """A saved model's, from its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_bytes())
-    files = foreign_files.weight_files(folder)
-    parameters = sum(math.prod(shape) for file in files for shape in tensor_shapes(file))
+    parameters = sum(map(math.prod, foreign_files.weight_shapes(folder).values()))
     family = config.get("model_type", "")
     usual = _usual(parameters, family)
     layers = first(config, foreign_files.LAYERS) or usual.layers
