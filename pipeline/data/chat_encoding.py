@@ -89,10 +89,7 @@ class ChatEncoder:
     def _span(
         self, chat: Conversation, before: list[int], text: str, ids: list[int]
     ) -> tuple[int, int] | None:
-        """The place in ids of the answer that ends a text; None where a token reaches into it.
-
-        The ids begin with those of the text, as far as it goes on in the same way.
-        """
+        """The place in ids of the answer that ends a text; None where a token reaches into it."""
         if rest_of(before, ids) is None:
             return None
         first = len(before)
