@@ -103,6 +103,12 @@ def test_a_judge_that_the_configuration_does_not_have_is_shown_and_said_to_be_so
     assert [group.rows[0][1].value for group in table.groups] == pytest.approx([62.5, 62.5])
 
 
+def test_what_judges_prefer_is_ranked_under_their_names():
+    keys = {measure.key for measure in assemble(judged(MEASURED), {}).ranked_measures}
+    preferred = ("judge_win:strict", "judge_win_length_controlled:strict", "judge_win:far")
+    assert keys == {f"t/{name}" for name in (*preferred, "judge_reward:taste")}
+
+
 def test_without_a_judge_there_is_no_section():
     assert table_of(judged({"rouge_l": np.arange(20.0)})) is None
 

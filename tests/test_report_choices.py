@@ -33,3 +33,13 @@ def test_a_choice_changes_the_report_and_no_artifact(tiny: dict[str, Any]) -> No
     assert set(plain.by_id) == set(chosen.by_id)
     assert plain.describe()["primary"] == []
     assert chosen.describe()["primary"] == CHOSEN
+
+
+def test_a_judge_s_measure_can_be_chosen_for_what_that_judge_gives(tiny: dict[str, Any]) -> None:
+    judges = {"strict": {"model": "wide"}, "rates": {"model": "wide", "kind": "rubric"}}
+    judged = edited(tiny, {"evaluation.judges": judges})
+    chosen = ["responses/judge_win:strict", "responses/judge_score:rates"]
+    assert validate(edited(judged, {"report": {"primary": chosen}}))
+    for other in ("responses/judge_win:rates", "heldout/judge_win:strict"):
+        fault = refusal(judged, ("report", {"primary": [other]}))
+        assert f"unknown measure {other!r}" in fault

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Set
 
+from pipeline.artifacts.stages import STAGES
 from pipeline.methods.catalogue import METHODS
 from pipeline.settings.base import Settings
 from pipeline.settings.experiment import Experiment
@@ -9,12 +10,7 @@ from pipeline.settings.models import LayersOf, Shape
 from workflow.config.wording import repeated
 
 # folders of results/ that hold no experiment
-FOLDERS = (
-    *("data", "tokenizers", "tokens", "alignments", "tasks", "models", "starts", "teachers"),
-    *("texts", "caches"),
-    *("students", "choices", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
-    "published",
-)
+FOLDERS = (*STAGES, "jobs", "logs", "benchmarks", "state", "sources", "damaged", "published")
 ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows without a method
 
 

@@ -11,7 +11,7 @@ from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import HubModel
 from pipeline.statistics.pass_at_k import ks_of
 from pipeline.tasks import task_folder
-from pipeline.tasks.definitions import InstructionTask, listed_tasks
+from pipeline.tasks.definitions import InstructionTask, listed_tasks, tasks_with_responses
 from workflow.config.wording import did_you_mean
 
 RANKED = tuple(metric.name for metric in METRICS if metric.higher_is_better is not None)
@@ -19,6 +19,13 @@ OF_GENERATED_TEXT = ("rouge_l", "rouge_l_unicode")
 OF_EXPOSURE = ("excess_error_percent", "kl_on_own_text_nats", "kl_on_teacher_text_nats")
 OF_HELDOUT = RANKED[: RANKED.index("ece") + 1]
 OVER_SPANS = ("span_kl_nats_per_byte", "span_top1_agreement")
+OF_JUDGES = {
+    "pairwise": ("judge_win", "judge_win_length_controlled"),
+    "rubric": ("judge_score",),
+    "reward": ("judge_reward",),
+}
+OF_OTHERS = (*OF_HELDOUT, *OVER_SPANS, *OF_EXPOSURE, *chain(*OF_JUDGES.values()))
+OF_LM_EVAL = tuple(name for name in RANKED if name not in (*OF_OTHERS, "correct", PASS_AT_K))
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
@@ -42,7 +49,7 @@ def _measure_faults(experiment: Experiment, place: str, keys: list[str]) -> Iter
     for index, key in enumerate(keys):
         if key in keys[:index]:
             yield f"{place}.{index}: {key!r} is listed twice"
-        elif key.partition(":")[0] not in known:
+        elif not {key, key.partition(":")[0]} & set(known):
             meant = did_you_mean(key, known)
             yield f"{place}.{index}: unknown measure {key!r}; {meant}allowed: {', '.join(known)}"
 
@@ -98,22 +105,27 @@ def known_measures(evaluation: Evaluation) -> list[str]:
 
     What lm-eval measures is known only after it has run: any metric with a direction passes.
     """
-    own = {"heldout": OF_HELDOUT, "responses": OF_GENERATED_TEXT, "exposure": OF_EXPOSURE}
+    of_split = {"heldout": OF_HELDOUT, "responses": OF_GENERATED_TEXT, "exposure": OF_EXPOSURE}
     tasks = evaluation.tasks
-    metrics = {name: own[name] for name in tasks if name in TEST_SPLIT_TASKS}
+    metrics = {name: of_split[name] for name in tasks if name in TEST_SPLIT_TASKS}
     of_answers = ("correct", *(f"pass_at_{k}" for k in ks_of(len(evaluation.decoding_seeds))))
     own = task_folder.of_settings(evaluation)
     for task in listed_tasks(tasks):
         if not isinstance(task.definition, InstructionTask):
-            others = (*OF_HELDOUT, *OVER_SPANS, *OF_EXPOSURE, "correct", PASS_AT_K)
-            of_lm_eval = [name for name in RANKED if name not in others]
             of_folder = own.directions(task.base) if own else {}
-            metrics[task.name] = tuple(dict.fromkeys([*of_folder, *of_lm_eval]))
+            metrics[task.name] = tuple(dict.fromkeys([*of_folder, *OF_LM_EVAL]))
         elif task.definition.scored_by == "answers":
             metrics[task.name] = of_answers
         else:
             metrics[task.name] = OF_GENERATED_TEXT
-    return [f"{task}/{metric}" for task, names in metrics.items() for metric in names]
+    judged = (
+        f"{task}/{metric}:{name}"
+        for name, judge in evaluation.judges.items()
+        for task in judge.tasks or tasks_with_responses(tasks)
+        for metric in OF_JUDGES[judge.kind]
+    )
+    known = [f"{task}/{metric}" for task, names in metrics.items() for metric in names]
+    return [*known, *judged]
 
 
 def protocol_faults(experiment: Experiment) -> Iterator[str]:
