@@ -97,6 +97,7 @@ class Columns(Settings):
     messages: Line | None = None  # a conversation; null: one under any of its usual names
 
 
+HeldOutShare = Annotated[float, Field(gt=0, lt=0.5)]
 Characters = Annotated[int, Field(ge=1, le=2000)]
 FIRST_PARAGRAPH = 300  # characters of the longest one in the corpus
 
@@ -112,8 +113,8 @@ class Docstrings(Settings):
     instruction: Text = "Describe what this Python function does."
     response_characters: tuple[Characters, Characters] = (15, 120)  # the shortest, the longest kept
     paragraphs: Literal["first", "all"] = "first"  # of a docstring, as the response; all: its prose
-    test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1  # of the modules
-    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    test_share: HeldOutShare = 0.1  # of the modules
+    validation_share: HeldOutShare = 0.05
     corpus: str = ""  # its digest, filled in by workflow.grid.digests
 
     @model_validator(mode="after")
@@ -129,7 +130,7 @@ class Docstrings(Settings):
         return self
 
 
-HeldOut = Line | Count | Annotated[float, Field(gt=0, lt=0.5)]  # or what to hold out from train
+HeldOut = Line | Count | HeldOutShare  # or what to hold out from train
 # which examples of train are held out: drawn by the seed, so that no question is in two splits; or
 # the first of the file, for validation, and those after them, for test, as in papers
 HeldOutBy = Literal["draw", "order"]

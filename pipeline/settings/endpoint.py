@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.methods.ranges import Count, Line, NonNegativeCount, Positive
 from pipeline.settings.base import SECRET, Settings, or_text_of
 
+Api = Literal["chat", "completions"]
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -18,7 +19,7 @@ class Endpoint(Settings):
     """The address of a server, and how it is asked."""
 
     url: Line  # up to /v1, such as http://127.0.0.1:8000/v1
-    api: Literal["chat", "completions"] = "chat"  # messages, or the prompt as text
+    api: Api = "chat"  # messages, or the prompt as text
     api_key: Line | None = None  # the environment variable with the key; null: none is sent
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8  # requests at a time
     requests_per_minute: Count | None = None  # null: no limit

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from pipeline.methods.components import Kind
 from pipeline.methods.ranges import Count, Line, Name, NonNegative, NonNegativeCount, Share
-from pipeline.settings.base import Settings
+from pipeline.settings.base import Settings, or_text_of
 from pipeline.settings.contrasts import ContrastFamily
 from pipeline.settings.data import DataSettings, TokensSettings
 from pipeline.settings.endpoint import AnyEndpoint, Endpoint
@@ -59,15 +59,13 @@ class Part(Settings):
 
     name: Name
 
-    @model_validator(mode="before")
-    @classmethod
-    def _by_its_name_alone(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
-
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """The hyperparameters that stand beside the name."""
         return dict(self.model_extra or {})
+
+
+PartOrName = Annotated[Part, or_text_of("name")]
 
 
 class MethodChoice(Settings):
@@ -76,10 +74,10 @@ class MethodChoice(Settings):
     model_config = ConfigDict(extra="allow", frozen=True)  # the catalogue checks the extra keys
 
     method: Name | None = None  # null: the method of the row's own name
-    loss: Part | None = None  # instead of the method's own, as below
-    policy: Part | None = None
-    update: Part | None = None
-    features: Part | None = None  # a term on hidden states, added to the loss
+    loss: PartOrName | None = None  # instead of the method's own, as below
+    policy: PartOrName | None = None
+    update: PartOrName | None = None
+    features: PartOrName | None = None  # a term on hidden states, added to the loss
     teacher: Literal["cache", "live"] | None = None  # null: what the catalogue says, as below
     # several, instead of the grid's: names, or how they are combined, too
     teachers: Combination | None = None

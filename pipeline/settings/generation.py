@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from pipeline.methods.ranges import Count, Line, NonNegative, NonNegativeCount, PositiveShare
 from pipeline.settings.base import Settings
+from pipeline.settings.endpoint import Api
 
 
 class Sampling(Settings):
@@ -44,4 +45,4 @@ class ServedTextJob(TextJob):
     """The settings of a job that asks an endpoint for texts; its address is no part of a result."""
 
     served_model: Line  # as the server names it
-    api: Literal["chat", "completions"]
+    api: Api

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount, Text
 from pipeline.settings.base import Settings
-from pipeline.settings.endpoint import AnyEndpoint
+from pipeline.settings.endpoint import AnyEndpoint, Api
 
 CRITERIA = "whether it does what was asked, and how helpful, accurate, relevant and clear it is"
 Kind = Literal["pairwise", "rubric", "reward"]
@@ -43,5 +43,5 @@ class JudgeJob(Settings):
     tasks: list[str]
     opponents: list[Opponent] | None  # null: the reference responses, or none of a rubric
     served_model: Line | None = None  # as the endpoint names it; null: a model artifact judges
-    api: Literal["chat", "completions"] = "chat"  # of the endpoint
+    api: Api = "chat"  # of the endpoint
     answer_tokens: NonNegativeCount = 0  # of the endpoint's answers

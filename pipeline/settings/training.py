@@ -15,7 +15,8 @@ from pipeline.methods.ranges import (
 from pipeline.settings.base import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
-Dropout = Annotated[float, Field(ge=0, lt=1)] | Literal["own"]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Dropout = BelowOne | Literal["own"]
 
 
 class Lora(Settings):
@@ -23,7 +24,7 @@ class Lora(Settings):
 
     rank: Count = 16
     alpha: Positive = 64.0  # the adapter's output is multiplied by alpha / rank
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of the adapter's input
+    dropout: BelowOne = 0.1  # of the adapter's input
     targets: Literal["all-linear"] | Annotated[list[Word], Field(min_length=1)] | None = None
     # names of linear layers below the head; null: queries and values
 
@@ -51,10 +52,7 @@ class Training(Settings):
     final_learning_rate_ratio: Share = 0.0  # of the peak rate that the schedule ends at
     weight_decay: NonNegative = 0.01
     weight_decay_on: Literal["all", "matrices"] = "all"  # matrices: neither norms nor biases
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.999,
-    )
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     max_gradient_norm: Positive = 1.0
     validations: NonNegativeCount = 4  # how often held-out NLL is measured on the way
     validation_texts: Count = 64  # how many texts that takes
