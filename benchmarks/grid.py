@@ -268,9 +268,7 @@ def main() -> None:
     in_all = Row("in all", whole, sum(peers.values()))
     rows += [start, in_all, reckoned([*rows, start], Jobs.of_file(options.config))]
     print(table(rows))
-    versions = {
-        name: metadata.version(name) for name in ("trl", "lm_eval", "transformers", "torch")
-    }
+    versions = {name: metadata.version(name) for name in LIBRARIES}
     record = {"cores": options.cores, "versions": versions, "rows": rows}
     results.write(options.out, record)
 

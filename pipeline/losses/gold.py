@@ -17,9 +17,8 @@ which bounds the loss from below. With one vocabulary all tokens are matched: it
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from pipeline.distributions.common_tokens import (
     CommonTokens,
@@ -31,9 +30,8 @@ from pipeline.distributions.common_tokens import (
 from pipeline.distributions.divergences import jsd
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.distributions.spans import PerSpan, TeacherLogProbs, Vocabularies
+from pipeline.losses.uld import top_values
 from pipeline.methods.ranges import OpenShare
-
-Sorted = Float[Tensor, "spans ranks"]
 
 
 @dataclass(frozen=True)
@@ -81,17 +79,11 @@ def _unmatched(
     if ids is None:
         p = teacher[:, : len(shared)][:, shared < 0].exp()
         width = max(p.shape[-1], q.shape[-1])
-        return (_sorted(p, width) - _sorted(q, width)).abs().sum(-1)
+        return (top_values(p, width) - top_values(q, width)).abs().sum(-1)
     # of K stored tokens, the text's own one among them, K - 1 are sure to be the top ones
     sure = ids.shape[-1] - (teacher.shape[-1] > ids.shape[-1])
     p, places = teacher[:, : ids.shape[-1]].exp().topk(sure)
     is_listed = in_student_ids(ids.gather(-1, places), vocabularies) < 0
     ranks = torch.arange(sure, device=p.device) < is_listed.sum(-1, keepdim=True)
-    apart = _sorted(p.where(is_listed, 0), sure) - _sorted(q, sure)
+    apart = top_values(p.where(is_listed, 0), sure) - top_values(q, sure)
     return apart.abs().where(ranks, 0).sum(-1)
-
-
-def _sorted(values: Float[Tensor, "spans tokens"], width: int) -> Sorted:
-    """The largest values of each row, zeros where there are fewer."""
-    top = values.topk(min(width, values.shape[-1])).values
-    return pad(top, (0, width - top.shape[-1]))

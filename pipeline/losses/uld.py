@@ -70,7 +70,7 @@ def _apart(teacher: Tensor, student: Tensor, spans: Spans) -> Float[Tensor, " ro
         return (_padded(p, width) - _padded(q, width)).abs().sum(-1)
     # of K stored tokens, the text's own one among them, K - 1 are sure to be the top ones
     sure = p.shape[-1] - 2
-    p, q = _with_rest(p[:, :-1].topk(sure).values), _top_with_rest(q, sure)
+    p, q = _with_rest(p[:, :-1].topk(sure).values), _with_rest(top_values(q, sure))
     return (p - q).abs().sum(-1)
 
 
@@ -78,8 +78,9 @@ def _padded(values: Sorted, width: int) -> Float[Tensor, "rows width"]:
     return pad(values, (0, width - values.shape[-1]))
 
 
-def _top_with_rest(values: Tensor, count: int) -> Sorted:
-    return _with_rest(_padded(values.topk(min(count, values.shape[-1])).values, count))
+def top_values(values: Float[Tensor, "rows tokens"], width: int) -> Float[Tensor, "rows width"]:
+    """The largest values of each row, zeros where there are fewer."""
+    return _padded(values.topk(min(width, values.shape[-1])).values, width)
 
 
 def _with_rest(values: Sorted) -> Float[Tensor, "rows outcomes"]:
