@@ -28,15 +28,13 @@ from trl.experimental.gkd import GKDConfig, GKDTrainer
 from benchmarks import results
 from benchmarks.gpu_check.subjects import run
 from benchmarks.measuring import now
-from benchmarks.workbench import SHAPES, prompts, words, writer
+from benchmarks.workbench import RATE, SHAPES, prompts, trl_settings, words, writer
 from pipeline.data.batch import Text
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.training import Training
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
-
-RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Moments(TrainerCallback):
 
 def of_trl(task: Task, recompute: bool) -> float:
     """The speed of TRL's trainer."""
-    on_gpu, watch = task.device.type == "cuda", Moments(task.device)
+    watch = Moments(task.device)
     student = writer(task.student, 0, task.device)
     student.config.eos_token_id = None
     tokenizer = words(SHAPES[task.student].vocabulary)
@@ -92,23 +90,9 @@ def of_trl(task: Task, recompute: bool) -> float:
         for ids in ([*prompt.prompt_ids, 0] for prompt in task.prompts)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        settings = GKDConfig(
-            output_dir=folder,
-            lmbda=1.0,
-            temperature=1.0,
-            beta=0.5,
-            max_new_tokens=task.new,
-            max_steps=task.steps,
-            per_device_train_batch_size=task.batch,
-            learning_rate=RATE,
-            gradient_checkpointing=recompute,
-            bf16=on_gpu,
-            use_cpu=not on_gpu,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            logging_strategy="no",
-        )
+        own = {"lmbda": 1.0, "temperature": 1.0, "beta": 0.5, "max_new_tokens": task.new}
+        own |= {"max_steps": task.steps, "gradient_checkpointing": recompute}
+        settings = GKDConfig(**trl_settings(folder, task.batch, task.device) | own)
         trainer = GKDTrainer(
             model=student,
             teacher_model=writer(task.teacher, 1, task.device),

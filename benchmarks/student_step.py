@@ -10,7 +10,7 @@ length, without prompts; else they are as long as the demo's. On a GPU the defau
 
 sft, cached and live are methods of this project: cross entropy; forward KL on a cached top 64; JSD
 on all tokens with a live teacher. TRL's trainers have their defaults but for gradient
-checkpointing, which is off (it would cost them time), and logging, which is rare. GKDTrainer runs
+checkpointing, which is off (it would cost them time), and logging, which is off. GKDTrainer runs
 off-policy (lmbda = 0), its live teacher is the one above. Memory is the peak during training: on a
 CPU, of what came on top of what the process held before.
 """
@@ -31,7 +31,17 @@ from benchmarks import results
 from benchmarks.cache_subjects import stored
 from benchmarks.gpu_check.subjects import run
 from benchmarks.measuring import Peak, synchronize
-from benchmarks.workbench import SHAPES, apart, equal, model, natural, synthetic, words
+from benchmarks.workbench import (
+    RATE,
+    SHAPES,
+    apart,
+    equal,
+    model,
+    natural,
+    synthetic,
+    trl_settings,
+    words,
+)
 from pipeline.data.batch import Text
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher, Teacher
@@ -46,7 +56,6 @@ from pipeline.training.state import TrainingRun, initial_state
 TOP = 64
 OURS = {"sft": "sft", "cached": "forward_kl", "live": "jsd"}
 THEIRS = ("trl sft", "trl gkd")
-RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -143,29 +152,16 @@ def of_theirs(what: str, task: Task) -> Row:
     device, texts = default_device(), task.texts()
     laps = Laps(len(texts) // task.batch, device)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = TRAINERS[what](task, texts, _settings(task, folder, device), device)
+        settings = trl_settings(folder, task.batch, device) | {
+            "num_train_epochs": 1 + task.repeats,
+            "max_length": None,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+        }
+        trainer = TRAINERS[what](task, texts, settings, device)
         trainer.add_callback(_watching(laps))
         peak = Peak(device)
         trainer.train()
         return laps.row(what, texts, peak)
-
-
-def _settings(task: Task, folder: str, device: torch.device) -> dict[str, Any]:
-    return {
-        "output_dir": folder,
-        "per_device_train_batch_size": task.batch,
-        "num_train_epochs": 1 + task.repeats,
-        "learning_rate": RATE,
-        "gradient_checkpointing": False,
-        "bf16": device.type == "cuda",
-        "use_cpu": device.type == "cpu",
-        "max_length": None,
-        "logging_steps": 10**6,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-    }
 
 
 def _dataset(texts: Sequence[Text]) -> Any:

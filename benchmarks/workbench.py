@@ -22,6 +22,7 @@ from pipeline.models.language_model import parameter_count
 from workflow.launch.ranks import RankGroup, rank_group, run_ranks
 from workflow.resources.model_sizes import Size
 
+RATE = 1e-4  # of learning
 CHARACTERS = 4  # of a natural text in a token, about
 
 
@@ -94,6 +95,22 @@ def words(vocabulary: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w1", pad_token="w2")
+
+
+def trl_settings(folder: str, batch: int, device: torch.device) -> dict[str, Any]:
+    """What benchmarks set of TRL's trainers: no checkpoints of either kind, and no logging."""
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": batch,
+        "learning_rate": RATE,
+        "gradient_checkpointing": False,
+        "bf16": device.type == "cuda",
+        "use_cpu": device.type == "cpu",
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def natural(path: Path, count: int, vocabulary: int) -> list[Text]:
