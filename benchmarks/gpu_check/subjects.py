@@ -1,5 +1,6 @@
 """What checks are made on: tiny models of each family, texts as long as Dolly's, training runs."""
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
@@ -32,7 +33,8 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.teacher_updates import attach_update
 from pipeline.training.features import feature_term
-from pipeline.training.state import TrainingRun
+from pipeline.training.loop import train
+from pipeline.training.state import TrainingRun, initial_state
 
 VOCABULARY = 512
 END = 1
@@ -164,6 +166,24 @@ def run(
         max_tokens=budget,
         features=feature_term(settings, student, teacher),
     )
+
+
+def small_run(
+    name: str, device: torch.device, steps: int, precision: Precision = "auto"
+) -> TrainingRun:
+    """A few steps of a method: a tiny Llama under another, four texts a step, in small parts."""
+    teacher = LiveTeacher(tiny("llama", 2, device).requires_grad_(False), precision)
+    training, pool = budget_of(steps, 4, precision), texts(12, longest=48)
+    return run(name, tiny("llama", 1, device), teacher, pool, training, 12, 600)
+
+
+def losses(made: TrainingRun) -> list[float]:
+    """Trains to the end; the loss of each step in nats, NaN where it is none."""
+    state = initial_state(made)
+    for _ in train(made, state):
+        pass
+    rows = [row["loss_nats"] for row in state.rows]
+    return [math.nan if loss is None else float(loss) for loss in rows]
 
 
 def budget_of(steps: int, batch_size: int, precision: Precision = "auto") -> Training:

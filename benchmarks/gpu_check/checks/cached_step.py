@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.cache_subjects import stored
 from benchmarks.gpu_check.figures import Figure
-from benchmarks.gpu_check.subjects import budget_of, run, texts
+from benchmarks.gpu_check.subjects import budget_of, losses, run, texts
 from benchmarks.measuring import peak_gib, seconds, synchronize
 from benchmarks.workbench import SHAPES, equal, model
 from pipeline.data.batch import Text
@@ -78,7 +78,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
 
 def _difference(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Figure:
     runs = (_run(task, teacher, pool, 2), _compiled(_run(task, teacher, pool, 2)))
-    plain, ours = map(_losses, runs)
+    plain, ours = map(losses, runs)
     apart = max(abs(a - b) / abs(b) for a, b in zip(ours, plain, strict=True))
     return Figure("compiled against uncompiled: loss", apart, "of it", at_most=LOSS)
 
@@ -120,13 +120,6 @@ def _run(task: Task, teacher: CachedTeacher, pool: Sequence[Text], steps: int) -
 def _compiled(made: TrainingRun) -> TrainingRun:
     """Compiled on a GPU however few the steps are; on a CPU as it is."""
     return try_compile(made, "inductor") if made.student.device.type == "cuda" else made
-
-
-def _losses(made: TrainingRun) -> list[float]:
-    state = initial_state(made)
-    for _ in train(made, state):
-        pass
-    return [float(row["loss_nats"] or 0.0) for row in state.rows]
 
 
 def _stored(folder: Path, task: Task, pool: Sequence[Text]) -> CachedTeacher:

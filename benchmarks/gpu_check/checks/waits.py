@@ -7,16 +7,15 @@ import torch
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
-from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
+from benchmarks.gpu_check.subjects import small_run
 from pipeline.methods.catalogue import METHODS
 from pipeline.models.language_model import default_device
-from pipeline.models.teacher import LiveTeacher
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
 TITLE = "no step of a method with fixed texts waits for the GPU"
 SECONDS = 60
-STEPS, BATCH, NEW_TOKENS, BUDGET = 6, 4, 8, 600
+STEPS = 6
 # the numbers of the step before arrive while this one runs: reading them waits for nothing new
 WAITS_A_STEP = 2.0
 
@@ -37,16 +36,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
 
 def _waits(name: str, device: torch.device) -> float:
     """Warnings of torch's debug mode a step, the first two steps left out."""
-    teacher = LiveTeacher(tiny("llama", 2, device).requires_grad_(False))
-    made = run(
-        name,
-        tiny("llama", 1, device),
-        teacher,
-        texts(12, longest=48),
-        budget_of(STEPS, BATCH),
-        NEW_TOKENS,
-        BUDGET,
-    )
+    made = small_run(name, device, STEPS)
     steps = train(made, initial_state(made))
     next(steps), next(steps)
     torch.cuda.set_sync_debug_mode("warn")
