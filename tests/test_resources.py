@@ -52,6 +52,12 @@ def llama(layers: int, width: int, feed_forward: int, tied: bool) -> Llama:
     )
 
 
+def test_a_model_is_expected_to_be_prepared_about_as_fast_as_one_was():
+    grid = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
+    model = grid.model("smollm2", 0)
+    assert 14 < estimate(grid, model).seconds < 56  # half and twice of 28 s, on a core
+
+
 def write_rows(path: Path, count: int) -> str:
     path.write_text('{"instruction": "a", "input": "", "output": "b"}\n' * count)
     return str(path)
