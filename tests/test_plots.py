@@ -19,7 +19,7 @@ from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.metrics import Measure, metric_named
-from pipeline.reporting.analysis.ranking import ranking
+from pipeline.reporting.analysis.ranking import mean_ranking
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.plots.costs import pareto_front
@@ -215,7 +215,7 @@ def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> 
 
 
 def test_ranks_are_means_over_pairs_and_tasks(small: Report) -> None:
-    ranked = ranking(small.comparisons)
+    ranked = mean_ranking(small.comparisons)
     assert ranked is not None
     assert ranked.ranks.sum() == pytest.approx(sum(range(1, len(ranked.labels) + 1)))
     assert list(ranked.ranks) == sorted(ranked.ranks)

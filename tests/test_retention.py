@@ -8,7 +8,7 @@ from comparing import SETTINGS
 from made_up import Cell, drawn, made
 from snaking import ROOT
 
-from pipeline.reporting.analysis.changes import own_tasks
+from pipeline.reporting.analysis.changes import trained_on
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Difference
 from pipeline.reporting.analysis.scores import assemble
@@ -112,14 +112,14 @@ def of(evaluation: dict[str, object], examples: dict[str, object]) -> set[str]:
     with chdir(ROOT):
         tasks = evaluations.tasks(settings, made_of)
     manifests = {f"tasks/{task.id}": {"settings": task.settings} for task in tasks}
-    return own_tasks({"data": {"examples": examples}}, manifests)
+    return trained_on({"data": {"examples": examples}}, manifests)
 
 
 def test_answers_are_of_the_experiment_s_own_data_unless_a_file_is_named():
     assert "answers" in of({"tasks": ["answers"]}, {})
     other = {"tasks": ["answers"], "data": {"answers": {"files": ["README.md"]}}}
     assert "answers" not in of(other, {})
-    assert {"heldout", "responses"} <= own_tasks({}, {})
+    assert {"heldout", "responses"} <= trained_on({}, {})
 
 
 def test_a_task_of_lm_eval_is_of_the_data_that_is_trained_on_where_it_read_that_data_set():
@@ -128,7 +128,7 @@ def test_a_task_of_lm_eval_is_of_the_data_that_is_trained_on_where_it_read_that_
     manifests = {"tasks/gsm8k-1": {"settings": {"task": job}, "origins": read}}
 
     def own(name: str) -> set[str]:
-        return own_tasks({"data": {"examples": {"source": "hub", "name": name}}}, manifests)
+        return trained_on({"data": {"examples": {"source": "hub", "name": name}}}, manifests)
 
     assert "gsm8k" in own("openai/gsm8k")
     assert "gsm8k" not in own("MiniLLM/dolly")

@@ -16,7 +16,7 @@ from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits_of_seeds
 from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.reporting.analysis.outcome import outcome
-from pipeline.reporting.analysis.ranking import ranking
+from pipeline.reporting.analysis.ranking import mean_ranking
 from pipeline.reporting.analysis.scores import Row, assemble
 from pipeline.reporting.analysis.summary import scope
 from pipeline.reporting.analysis.verdict import verdicts
@@ -108,7 +108,7 @@ def test_mean_ranks_are_over_the_same_seeds() -> None:
         for cell, items in drawn({"plain": 0.0, "jsd": 1.0}, 3, teacher=teacher).items()
         if (cell.method, cell.seed) != ("jsd", 3)
     }
-    ranks = ranking(compared(made(both))[1])
+    ranks = mean_ranking(compared(made(both))[1])
     assert ranks is not None
     assert (ranks.labels, ranks.ranks.tolist()) == (("jsd", "plain"), [1.0, 2.0])
 

@@ -77,7 +77,7 @@ def changes_elsewhere(results: Results, own: set[str]) -> tuple[Difference, ...]
     )
 
 
-def own_tasks(config: Block, manifests: Mapping[str, Block]) -> set[str]:
+def trained_on(config: Block, manifests: Mapping[str, Block]) -> set[str]:
     """The tasks of an experiment that are made of the data which it trains on.
 
     They are made of its own test split, or of the data set or a file that its examples come from;

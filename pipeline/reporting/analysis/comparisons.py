@@ -40,7 +40,7 @@ def compare(
         for pair, of_pair in differences_of(results, measure).items()
     }
     detectable = detectable_differences(differences)
-    own_tasks = changes.own_tasks(settings.config, manifests or {})
+    trained_on = changes.trained_on(settings.config, manifests or {})
     return Comparisons(
         results=results,
         intervals=dict(_intervals(results)),
@@ -51,7 +51,7 @@ def compare(
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
         teacher_size_effects=changes.teacher_size_effects(results),
         contrasts=contrasts_of(results, settings.contrasts),
-        changes_elsewhere=changes.changes_elsewhere(results, own_tasks),
+        changes_elsewhere=changes.changes_elsewhere(results, trained_on),
         findings=tuple(summary.findings(results, differences, detectable)),
     )
 

@@ -32,7 +32,7 @@ class Ranking:
     critical_difference: float | None  # None for too few tasks
 
 
-def ranking(comparisons: Comparisons) -> Ranking | None:
+def mean_ranking(comparisons: Comparisons) -> Ranking | None:
     """Mean ranks over pairs and tasks; None for fewer than two methods or a single ranking."""
     results = comparisons.results
     measures = _of_tasks(results)

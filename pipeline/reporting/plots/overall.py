@@ -8,7 +8,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.metrics import Measure, Metric
-from pipeline.reporting.analysis.ranking import ranking
+from pipeline.reporting.analysis.ranking import mean_ranking
 from pipeline.reporting.analysis.texts import counted
 from pipeline.reporting.plots.figures import Panel, Plot, small_multiples
 from pipeline.reporting.plots.intervals import Estimate, interval_plot
@@ -123,7 +123,7 @@ def _in_cell(difference: Difference) -> str:
 
 def rank_plot(comparisons: Comparisons) -> Plot | None:
     """Each method's mean rank over pairs and tasks; None for a single ranking."""
-    ranks = ranking(comparisons)
+    ranks = mean_ranking(comparisons)
     if ranks is None:
         return None
     estimates = [

@@ -1,7 +1,7 @@
 """The sections of the report: their tables and figures before they are written."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
@@ -34,31 +34,26 @@ class Section:
 
     name: str
     title: str
-    about: str  # what is to be seen in it
-    tables: Sequence[Table]
-    plots: Iterable[Plot]  # drawn one by one: one may be written while others are drawn
-    folded: Mapping[str, Table]  # by title: shown on demand
-    note: str
-    choices: Mapping[str, object] | None  # what a script of the page draws
+    about: str = ""  # what is to be seen in it
+    tables: Sequence[Table] = ()
+    draw: Sequence[Callable[[], Plot | None]] = ()  # its plots; None for one that there is not
+    folded: Mapping[str, Table] = field(default_factory=dict)  # by title: shown on demand
+    note: str = ""
+    choices: Mapping[str, object] | None = None  # what a script of the page draws
+
+    @property
+    def plots(self) -> Iterator[Plot]:
+        """The plots, drawn one by one: one may be written before the next is drawn."""
+        return filter(None, (draw() for draw in self.draw))
 
 
-def _section(
-    name: str,
-    title: str,
-    about: str = "",
-    tables: Sequence[Table | None] = (),
-    plots: Sequence[Callable[[], Plot | None]] = (),
-    folded: Mapping[str, Table | None] | None = None,
-    note: str = "",
-    choices: Mapping[str, object] | None = None,
-) -> Section:
-    """A section with those of its tables and plots that there are."""
-    known = [table for table in tables if table]
-    drawn = (plot for draw in plots if (plot := draw()))
-    return Section(name, title, about, known, drawn, _known(folded or {}), note, choices)
+def _some(*tables: Table | None) -> list[Table]:
+    """Those of the tables that there are."""
+    return [table for table in tables if table]
 
 
-def _known(tables: Mapping[str, Table | None]) -> dict[str, Table]:
+def _titled(tables: Mapping[str, Table | None]) -> dict[str, Table]:
+    """The same by their titles."""
     return {title: table for title, table in tables.items() if table}
 
 
@@ -78,10 +73,10 @@ def _score_sections(
 ) -> Iterator[Section]:
     """The main result, what is missing of it, all scores, and what judges say."""
     overview = [lambda: differences.overview_plot(comparisons)]
-    yield _section("result", "Main result", plots=overview)
+    yield Section("result", "Main result", draw=overview)
     about = "cells of the grid without a score, and why"
-    yield _section("missing", "Missing cells", about, [missing_table(settings)])
-    yield _section(
+    yield Section("missing", "Missing cells", about, _some(missing_table(settings)))
+    yield Section(
         "scores",
         "Scores",
         "every method on every measure, beside its teacher and the student before training",
@@ -89,11 +84,11 @@ def _score_sections(
         [lambda: scores.scores_by_method(few), lambda: scores.scores_by_teacher_size(comparisons)],
         note=_left_out(few, comparisons),
     )
-    yield _section(
+    yield Section(
         "judges",
         "Judges",
         "what judges prefer, and how far each can be trusted",
-        [judges_table(settings, comparisons)],
+        _some(judges_table(settings, comparisons)),
         note="Samples show each verdict beside its response; verdicts-JUDGE.parquet in the folder "
         "of an evaluation has all answers of a judge.",
     )
@@ -102,13 +97,13 @@ def _score_sections(
 def _comparison_sections(comparisons: Comparisons, few: Comparisons) -> Iterator[Section]:
     """Contrasts, and differences between methods on whole tasks and on parts of them."""
     about = "the questions that the configuration asks of the scores"
-    tables = [difference_tables.contrast_table(comparisons)]
-    yield _section("contrasts", "Contrasts", about, tables)
-    yield _section(
+    tables = _some(difference_tables.contrast_table(comparisons))
+    yield Section("contrasts", "Contrasts", about, tables)
+    yield Section(
         "comparisons",
         "Comparisons",
         "which methods differ, how near each comes to its teacher, and what a larger one changes",
-        plots=[
+        draw=[
             lambda: overall.rank_plot(comparisons),
             lambda: overall.pairwise_plot(comparisons),
             lambda: differences.gap_closed_plot(few),
@@ -116,12 +111,12 @@ def _comparison_sections(comparisons: Comparisons, few: Comparisons) -> Iterator
         ],
         folded=comparison_tables(comparisons),
     )
-    yield _section(
+    yield Section(
         "parts",
         "Parts of tasks",
         "whether a gain holds on every part of a task",
-        plots=[lambda: differences.scores_by_part(few)],
-        folded={"Scores on parts of tasks": slice_table(comparisons)},
+        draw=[lambda: differences.scores_by_part(few)],
+        folded=_titled({"Scores on parts of tasks": slice_table(comparisons)}),
     )
 
 
@@ -131,34 +126,34 @@ def _training_sections(
     """How settings were chosen, what was published of the same models, and how training went."""
     results = comparisons.results
     of_report = searches(inputs, results)
-    yield _section(
+    yield Section(
         "tuning",
         "Search for settings",
         "what was tried for each method, what was chosen, and how much it matters",
-        [tuning_table(inputs, of_report, results)],
+        _some(tuning_table(inputs, of_report, results)),
         [lambda: training.sensitivity_plot(of_report, few.results)],
         note=how_chosen(of_report),
     )
     about = "what their texts and vocabularies share with the students'"
-    tables = [alignments_table(inputs.alignments), span_lengths_table(inputs.alignments)]
-    yield _section("alignments", "Teachers of another vocabulary", about, tables)
+    tables = _some(alignments_table(inputs.alignments), span_lengths_table(inputs.alignments))
+    yield Section("alignments", "Teachers of another vocabulary", about, tables)
     about = "these scores beside published ones of the same models"
-    yield _section("published", "Published", about, [published_table(settings, results)])
-    yield _section(
+    yield Section("published", "Published", about, _some(published_table(settings, results)))
+    yield Section(
         "training",
         "Training",
         "how held-out NLL and each method's loss fell, step by step",
-        plots=[
+        draw=[
             lambda: training.validation_curves(inputs, few.results),
             lambda: training.loss_curves(inputs, few.results),
         ],
-        folded={"Kept weights": kept_weights_table(inputs, results)},
+        folded=_titled({"Kept weights": kept_weights_table(inputs, results)}),
     )
 
 
 def comparison_tables(comparisons: Comparisons) -> dict[str, Table]:
     """Differences and detectable ones, gaps closed and effects of teacher size, where any are."""
-    return _known(
+    return _titled(
         {
             "Differences between methods": difference_tables.differences_table(comparisons),
             "Smallest detectable differences": difference_tables.detectable_table(comparisons),
@@ -172,7 +167,7 @@ def comparison_tables(comparisons: Comparisons) -> dict[str, Table]:
 def cost_section(comparisons: Comparisons, data: CostData) -> Section:
     """Tables of cost, and figures of quality against cost."""
     few = _first_pairs(comparisons, PANELS // 2)  # a panel for each of two accountings
-    return _section(
+    return Section(
         "cost",
         "Cost",
         "what each method costs, and which one is best for its cost",
@@ -182,14 +177,16 @@ def cost_section(comparisons: Comparisons, data: CostData) -> Section:
             lambda: nll_by_cost(data, few.results),
             lambda: nll_by_cost(data, few.results, IN_FULL),
         ],
-        {
-            "Tokens": token_table(data),
-            "Shared jobs and evaluations": shared_cost_table(data),
-            "NLL at equal steps": equal_steps_table(data),
-            "NLL at equal time": equal_cost_table(data, SECONDS),
-            "NLL at equal FLOPs": equal_cost_table(data, FLOPS),
-            "Crossovers": crossover_table(data),
-        },
+        _titled(
+            {
+                "Tokens": token_table(data),
+                "Shared jobs and evaluations": shared_cost_table(data),
+                "NLL at equal steps": equal_steps_table(data),
+                "NLL at equal time": equal_cost_table(data, SECONDS),
+                "NLL at equal FLOPs": equal_cost_table(data, FLOPS),
+                "Crossovers": crossover_table(data),
+            }
+        ),
         _left_out(few, comparisons),
         cost_choices(data, comparisons),
     )

@@ -158,8 +158,7 @@ def _cells(line: Line) -> Iterator[Cell]:
         ours, number = line.ours.get(task), line.numbers.get(task)
         if number:
             value = float(number.value)
-            # + 0.0 makes a rounded -0.0 the zero that it is
-            beside = f" ({round(ours.value - value, 2) + 0.0:+.2f})" if ours else ""
+            beside = f" ({ours.value - value:+z.2f})" if ours else ""
             yield Cell(f"{number.value}{beside}", value)
         elif ours and line.row:
             yield number_cell(ours.value, "{:.2f}".format, ours.spread)
