@@ -23,8 +23,6 @@ from pipeline.reporting.costs.quality_vs_cost import (
 )
 from pipeline.reporting.costs.tables import cost_table
 from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by_cost
-from pipeline.reporting.render import formats
-from pipeline.reporting.sections.contents import cost_section
 
 
 @pytest.fixture(scope="module")
@@ -119,21 +117,6 @@ def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None
     row = data.results.methods[data.results.pairs[0]][1]
     mean = data.results.means[row, data.results.primary_measures[0]].value
     assert first["scores"][0][0] == pytest.approx(mean, rel=1e-4)
-
-
-def test_every_table_and_plot_can_be_written(data: CostData) -> None:
-    section = cost_section(comparisons_of(data), data)
-    tables = [*section.tables, *section.folded.values()]
-    names = [table.name for table in tables]
-    assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]
-    assert set(names[4:]) <= {"equal_seconds", "equal_flops", "crossovers"}
-    for table in tables:
-        assert len(table.data)
-        columns = len(table.group_headings) + len(table.headings)
-        for line in formats.markdown(table).splitlines():
-            assert not line.startswith("|") or line.count("|") == columns + 1
-    plots = [plot.name for plot in section.plots]
-    assert plots == ["quality_by_cost", "nll_by_cost", "nll_by_full_cost"]
 
 
 def test_in_full_a_pair_whose_curves_would_be_vertical_lines_is_left_out_and_counted(

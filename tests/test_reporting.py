@@ -43,15 +43,20 @@ def read(results: Path, experiment: synthetic.Experiment) -> tuple[ReportInputs,
     return inputs, assemble(inputs, {})
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[ReportInputs, Results]:
+    return read(tmp_path_factory.mktemp("small"), SMALL)
+
+
 def compared(results: Results) -> Comparisons:
     return compare(results, ReportSettings(**synthetic.settings(SMALL)))
 
 
 @pytest.mark.slow
 def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
-    tmp_path: Path,
+    small: tuple[ReportInputs, Results],
 ) -> None:
-    _, results = read(tmp_path, SMALL)
+    _, results = small
     comparisons = compared(results)
     table = main_table(comparisons)
     for pair, group in zip(results.pairs, table.groups, strict=True):
@@ -66,9 +71,9 @@ def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
 
 @pytest.mark.slow
 def test_the_main_table_has_half_of_each_interval_or_all_of_a_cut_one_behind_its_mean(
-    tmp_path: Path,
+    small: tuple[ReportInputs, Results],
 ) -> None:
-    _, results = read(tmp_path, SMALL)
+    _, results = small
     comparisons = compared(results)
     first = results.methods[results.pairs[0]][0]
     shown = main_table(comparisons).groups[0].rows[0]
@@ -158,8 +163,10 @@ def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path)
     assert [name for name in passes if "texts" in name] == ["texts/large", "texts/middle"]
 
 
-def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
-    inputs, _ = read(tmp_path, SMALL)
+def test_scores_over_different_items_are_not_compared(
+    small: tuple[ReportInputs, Results],
+) -> None:
+    inputs, _ = small
     sums = inputs.item_sums
     moved = (sums["eval_id"] == "sft.small.s1.eval-0a1b2c3d") & (sums["example_id"] == ITEM)
     moved_to = sums["example_id"].astype(str).mask(moved, "another")
@@ -188,9 +195,11 @@ def test_a_score_beyond_the_bound_of_its_name_is_on_another_scale_without_one(
     assert [each.metric.bounds for each in measures_of(scores, {})] == [(0.0, upper)] * 2
 
 
-def test_the_overviews_panels_stand_in_the_order_of_the_tables_columns(tmp_path: Path) -> None:
+def test_the_overviews_panels_stand_in_the_order_of_the_tables_columns(
+    small: tuple[ReportInputs, Results],
+) -> None:
     """Also where the first pair lacks a measure that is not the last."""
-    _, results = read(tmp_path, SMALL)
+    _, results = small
     comparisons, measures = compared(results), results.primary_measures
     lacking = {(results.pairs[0], measures[1]): ()}
     plot = overview_plot(replace(comparisons, differences={**comparisons.differences, **lacking}))

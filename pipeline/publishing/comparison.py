@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.publishing.finished import FinishedReport
-from pipeline.publishing.score_changes import CELL, ScoreChanges, compare_scores
+from pipeline.publishing.score_changes import ScoreChanges, compare_scores
+from pipeline.reporting.analysis.load import CELL
 from pipeline.reporting.analysis.own_tasks import metrics_of, own_tasks
 from pipeline.reporting.analysis.provenance import flat
 

@@ -18,6 +18,8 @@ import pandas as pd
 from scipy import special
 
 from pipeline.reporting.analysis.findings import Interval
+from pipeline.reporting.analysis.item_sums import SCORE
+from pipeline.reporting.analysis.load import CELL
 from pipeline.reporting.analysis.metrics import Measure, metric_named
 from pipeline.reporting.analysis.own_tasks import NO_OWN, OwnMetrics
 from pipeline.reporting.analysis.scores import measures_of
@@ -25,8 +27,6 @@ from pipeline.statistics.copies import NO_HYPOTHESIS
 from pipeline.statistics.seed_variance import moderated
 from pipeline.statistics.tests import holm_family
 
-CELL = ["teacher", "student", "method"]
-MEASURE = ["task", "slice", "metric"]
 PAIRED, SEEDS, ITEMS = "paired seeds", "seeds", "items"
 
 
@@ -81,14 +81,14 @@ def compare_scores(
     before: pd.DataFrame, after: pd.DataFrame, own: OwnMetrics = NO_OWN
 ) -> ScoreChanges:
     """The scores on whole tasks that two reports have in common, each evaluation once."""
-    both = _distinct(before).merge(_distinct(after), on=[*CELL, *MEASURE], suffixes=("", "_after"))
+    both = _distinct(before).merge(_distinct(after), on=[*CELL, *SCORE], suffixes=("", "_after"))
     # an evaluation that stands under several teachers has this score once
-    both = both.loc[~both.duplicated([*MEASURE, "id", "id_after", "value", "value_after"])]
+    both = both.loc[~both.duplicated([*SCORE, "id", "id_after", "value", "value_after"])]
     is_equal = both["value"] == both["value_after"]
     changes: list[Change] = []
     known = measures_of(pd.concat([before, after]), {}, own)
     measures = {measure.names: measure for measure in known}
-    for names, cells in both[~is_equal].groupby(MEASURE, sort=False):
+    for names, cells in both[~is_equal].groupby(SCORE, sort=False):
         changes += _tested(measures[names], cells)
     return ScoreChanges(int(is_equal.sum()), tuple(changes))
 
@@ -99,9 +99,9 @@ def _distinct(scores: pd.DataFrame) -> pd.DataFrame:
     relative = [name for name in names if metric_named(name, {}).relative_to_teacher]
     of_itself = (scores["method"] == "teacher") & scores["metric"].isin(relative)  # rounding alone
     whole = scores.loc[(scores["slice"] == "") & ~of_itself]
-    whole = whole.loc[~whole.duplicated([*CELL, *MEASURE, "id"])]
+    whole = whole.loc[~whole.duplicated([*CELL, *SCORE, "id"])]
     columns = ["seed", "value", "stderr", "n", "id"]
-    return whole.groupby([*CELL, *MEASURE], sort=False)[columns].agg(tuple).reset_index()
+    return whole.groupby([*CELL, *SCORE], sort=False)[columns].agg(tuple).reset_index()
 
 
 def _estimate(row: Mapping[Hashable, Any]) -> Estimate:

@@ -24,7 +24,6 @@ from pipeline.reporting.sections.score_tables import main_table, missing_table, 
 from pipeline.reporting.sections.training import kept_weights_table, tuning_table
 from pipeline.settings.report import ReportSettings
 
-PANELS = 48  # of a figure, about
 LINES = 100  # of methods in a column of panels, about
 
 
@@ -61,7 +60,7 @@ def sections(
     settings: ReportSettings, comparisons: Comparisons, costs: CostData
 ) -> Iterator[Section]:
     """Every section, the main result first."""
-    few = _first_pairs(comparisons, PANELS)
+    few = _first_pairs(comparisons, training.PANELS)
     yield from _score_sections(settings, comparisons, few)
     yield from _comparison_sections(comparisons, few)
     yield cost_section(comparisons, costs)
@@ -166,7 +165,7 @@ def comparison_tables(comparisons: Comparisons) -> dict[str, Table]:
 
 def cost_section(comparisons: Comparisons, data: CostData) -> Section:
     """Tables of cost, and figures of quality against cost."""
-    few = _first_pairs(comparisons, PANELS // 2)  # a panel for each of two accountings
+    few = _first_pairs(comparisons, training.PANELS // 2)  # a panel for each of two accountings
     return Section(
         "cost",
         "Cost",

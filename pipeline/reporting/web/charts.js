@@ -94,6 +94,8 @@
 
   const marker = (shape, colour, attributes = {}) => draw("path", { d: SHAPES[shape], fill: colour, ...attributes });
 
+  const look = (colour, index) => ({ class: "line", stroke: colour, "stroke-dasharray": DASHES[index % DASHES.length] });
+
   // Lines over the optimizer steps; the axis fits what they show after the first tenth.
   const lines = ({ title, colour, lines: series }) => {
     const last = Math.max(...series.flatMap(({ x }) => x));
@@ -102,16 +104,15 @@
     const within = (value) => Math.min(Math.max(value, top - 4), bottom + 4);
     series.forEach((line, index) => {
       const points = line.x.map((step, place) => `${x(step).toFixed(1)} ${within(y(line.y[place])).toFixed(1)}`);
-      const look = { class: "line", stroke: colour, "stroke-dasharray": DASHES[index % DASHES.length] };
-      element.append(draw("path", { d: `M${points.join("L")}`, ...look }, draw("title", {}, line.label)));
+      element.append(draw("path", { d: `M${points.join("L")}`, ...look(colour, index) }, draw("title", {}, line.label)));
     });
     return element;
   };
 
   const legend = ({ colour, lines: series }) =>
     series.map(({ label }, index) => {
-      const look = { class: "line", stroke: colour, "stroke-dasharray": DASHES[index % DASHES.length] };
-      const sample = draw("svg", { viewBox: "0 0 28 10", class: "sample" }, draw("path", { d: "M0 5H28", ...look }));
+      const dash = draw("path", { d: "M0 5H28", ...look(colour, index) });
+      const sample = draw("svg", { viewBox: "0 0 28 10", class: "sample" }, dash);
       return make("span", {}, sample, label);
     });
 

@@ -28,6 +28,9 @@
     const pair = chooser("Pair", pairs.length > TOGETHER ? titles : ["all", ...titles]);
     unit.select.selectedIndex = units.length - 1;
     account.select.selectedIndex = 1;
+    const shownMeasure = () => measures[measure.select.selectedIndex];
+    const shownCost = (between) =>
+      [units[unit.select.selectedIndex], accounts[account.select.selectedIndex]].join(between);
 
     const buttons = methods.map(({ label, colour, marker: shape }, index) => {
       const sample = draw("svg", { viewBox: "-6 -6 12 12", class: "sample" }, marker(shape, colour));
@@ -41,9 +44,9 @@
     });
 
     const said = (point, score, cost) => {
-      const { title, decimals } = measures[measure.select.selectedIndex];
+      const { title, decimals } = shownMeasure();
       const [value, low, high] = score.map((end) => end.toFixed(decimals));
-      const costs = `${number(cost)} ${units[unit.select.selectedIndex]} ${accounts[account.select.selectedIndex]}`;
+      const costs = `${number(cost)} ${shownCost(" ")}`;
       return `${methods[point.method].label}: ${title} ${value} (${low} to ${high}), ${costs}`;
     };
 
@@ -83,7 +86,6 @@
     };
 
     const panel = ({ title, points }) => {
-      const chosen = measures[measure.select.selectedIndex];
       const known = points
         .filter(({ method }) => !hidden.has(method))
         .map((point) => ({
@@ -93,16 +95,15 @@
         }))
         .filter(({ score, cost }) => score && cost);
       if (!known.length) return make("p", { class: "note" }, `${title}: not measured`);
-      const xLabel = `${units[unit.select.selectedIndex]}, ${accounts[account.select.selectedIndex]}`;
       const chart = frame({
         title,
         xs: known.map(({ cost }) => cost),
         ys: known.flatMap(({ score }) => score),
-        xLabel,
+        xLabel: shownCost(", "),
         logarithmic: true,
       });
       const { element, x, y } = chart;
-      const [first, ...rest] = front(known, chosen.higher);
+      const [first, ...rest] = front(known, shownMeasure().higher);
       const steps = rest.map(({ cost, score }) => `H${x(cost)}V${y(score[0])}`);
       element.append(draw("path", { d: `M${x(first.cost)} ${y(first.score[0])}${steps.join("")}`, class: "front" }));
       const taken = known.map(({ cost, score }) => [x(cost) - 5, y(score[0]) - 5, x(cost) + 5, y(score[0]) + 5]);
@@ -128,9 +129,8 @@
       tip.hidden = true;
       panels.replaceChildren(...shown.map(panel), tip);
       // the caption is that of the figure in the files
-      const { title, detail } = measures[measure.select.selectedIndex];
-      const cost = `${units[unit.select.selectedIndex]}, ${accounts[account.select.selectedIndex]}`;
-      chosen.textContent = `Shown: ${title} (${detail}) against ${cost}.`;
+      const { title, detail } = shownMeasure();
+      chosen.textContent = `Shown: ${title} (${detail}) against ${shownCost(", ")}.`;
     };
 
     if (pairs.length < 2) pair.label.hidden = true;
