@@ -66,7 +66,6 @@ def _grid_row(cell: Cell) -> dict[str, object]:
         "eval_id": _id(cell),
         "teacher_id": f"teacher-{cell.teacher}",
         "cache_id": "",
-        "label": cell.method,
     }
 
 

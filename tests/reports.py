@@ -22,14 +22,14 @@ ATTACK = (  # on a browser, a spreadsheet, a reader of Markdown, LaTeX, a plot, 
     "<svg onload=alert(2)> [a](javascript:alert(3)) ![b](http://taken.invalid/b) {{ 7 * 7 }} | `c"
     " $\\frac{$ \\input{/etc/passwd} \\write18{touch taken} \x1b]0;taken\x07 \x9b2J \0 \u202e"
 )
-LABEL = "=JSD_β <b> [a](javascript:alert(4))"
+ODD_NAME = "=JSD_β <b> [a](javascript:alert(4))"
 ONE_SEED = replace(
     SMALL,
     teachers=("large",),
     foreign=(),
     seeds=(3,),
     output=ATTACK,
-    labels={"jsd": LABEL},
+    methods=("sft", "forward_kl", ODD_NAME),
     parts=("hard", ATTACK, "tokens 1-8", "tokens 9-64"),
 )
 

@@ -90,7 +90,6 @@ def _cell(experiment: Experiment, teacher: str, student: str, method: str, seed:
         "teacher_id": f"{teacher}-11112222",
         "cache_id": f"{teacher}.cache-33334444" if method in experiment.cached else "",
         "kind": "method",
-        "label": experiment.labels.get(method, method),
     }
 
 
@@ -115,7 +114,6 @@ def _reference(teacher: str, student: str, kind: str, seed: int) -> dict:
         "teacher_id": f"{teacher}-11112222",
         "cache_id": "",
         "kind": kind,
-        "label": kind,
     }
 
 

@@ -1,6 +1,6 @@
 """A made-up experiment: its size, and how good each of its models is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +22,6 @@ class Experiment:
     teacherless: tuple[str, ...] = ("sft",)
     cached: tuple[str, ...] = ("forward_kl", "jsd")
     text_based: tuple[str, ...] = ("seqkd",)
-    labels: dict[str, str] = field(default_factory=dict)
     output: str = ""  # what every model says, if anything
     parts: tuple[str, ...] = ("hard", "easy", "tokens 1-8", "tokens 9-64")  # of the held-out text
     decoding_seeds: tuple[int, ...] = (10, 20)

@@ -113,7 +113,7 @@ def search(chosen: float, others: list[float]) -> Search:
         for score in [1.0 if rate == chosen else 2.0]
     ]
     choice = Choice(choose_by="nll", tried=tried, chosen=rates.index(chosen), settings={})
-    return Search(Row("method", "large", "small", "sft", "sft"), choice, ())
+    return Search(Row("method", "large", "small", "sft"), choice, ())
 
 
 def test_a_choice_at_the_edge_of_the_grid_is_flagged_and_limits_the_report():

@@ -21,7 +21,7 @@ def curve(costs: list[float], nll_nats: list[float]) -> QualityCurve:
 
 def comparison(**curves: list[QualityCurve]) -> CostComparison:
     """Methods by name, each with a curve for the seeds 0, 1 ..."""
-    rows = {name: Row("method", "t", "s", name, label=name) for name in curves}
+    rows = {name: Row("method", "t", "s", name) for name in curves}
     by_row = {rows[name]: dict(enumerate(of_name)) for name, of_name in curves.items()}
     return CostComparison(Pair("t", "s"), OWN, SECONDS, by_row)
 
@@ -37,7 +37,7 @@ def test_the_order_changes_where_the_lines_cross() -> None:
     crossings = crossovers(
         comparison(late=[curve([0, 10], [3.0, 2.0])], early=[curve([0, 10], [2.5, 2.5])])
     )
-    assert [(crossover.first.label, crossover.later.label) for crossover in crossings] == [
+    assert [(crossover.first.method, crossover.later.method) for crossover in crossings] == [
         ("early", "late")
     ]
     assert crossings[0].point.budget == pytest.approx(5.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from reports import LABEL, Made
+from reports import ODD_NAME, Made
 
 from pipeline.runtime.inert import OBEYED, inert, inert_line
 from workflow.commands import console
@@ -88,7 +88,7 @@ def test_no_file_of_a_report_runs_what_a_model_or_a_task_says(one_seed: Made) ->
     assert [path.name for path in texts if OBEYED.search(path.read_text())] == []
     assert {".html", ".csv", ".md", ".svg", ".pdf"} <= {path.suffix for path in files}
     tables = "".join(path.read_text() for path in texts if path.suffix == ".csv")
-    assert f"'{LABEL}" in tables
+    assert f"'{ODD_NAME}" in tables
     assert not OBEYED.search(one_seed.output)
 
 

@@ -50,12 +50,14 @@ TWO = synthetic.Experiment(
     steps=20,
 )
 MANY = synthetic.Experiment(
-    methods=tuple(METHODS)[:25],
+    methods=(
+        *tuple(METHODS)[:24],
+        "a_name_that_is_far_longer_than_any_panel_of_these_figures_is_wide",
+    ),
     students=("small",),
     seeds=(1,),
     items=6,
     steps=20,
-    labels={"jsd": "A label that is far longer than any panel of these figures is wide"},
 )
 EXPERIMENTS = {"small": SMALL, "one seed": ONE_SEED, "two methods": TWO, "25 methods": MANY}
 
@@ -130,7 +132,7 @@ def relabelled(results: Results, names: list[str]) -> Results:
     """The results of one pair under methods of other names."""
     pair = results.pairs[0]
     row = results.methods[pair][0]
-    rows = tuple(replace(row, method=name, label=name) for name in names)
+    rows = tuple(replace(row, method=name) for name in names)
     return replace(results, pairs=(pair,), methods={pair: rows})
 
 
@@ -217,7 +219,7 @@ def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> 
 def test_ranks_are_means_over_pairs_and_tasks(small: Report) -> None:
     ranked = mean_ranking(small.comparisons)
     assert ranked is not None
-    assert ranked.ranks.sum() == pytest.approx(sum(range(1, len(ranked.labels) + 1)))
+    assert ranked.ranks.sum() == pytest.approx(sum(range(1, len(ranked.methods) + 1)))
     assert list(ranked.ranks) == sorted(ranked.ranks)
     assert ((ranked.best <= ranked.ranks) & (ranked.ranks <= ranked.worst)).all()
     assert {measure.task for measure in ranked.measures} == {

@@ -131,9 +131,9 @@ def scored(scores: dict[str, dict[str, tuple[float, ...]]], pair: Pair = PAIR) -
     """Results with these ROUGE-L scores: by method and task, a value for each training seed."""
     measures = {task: Measure(task, metric_named("rouge_l", {})) for task in TASKS}
     rows = {
-        name: Row("teacher", pair.teacher, pair.teacher, name, name)
+        name: Row("teacher", pair.teacher, pair.teacher, name)
         if name == "teacher"
-        else Row("method", pair.teacher, pair.student, name, name)
+        else Row("method", pair.teacher, pair.student, name)
         for name in scores
     }
     return Results(

@@ -54,7 +54,7 @@ def test_in_full_a_curve_begins_where_its_needs_are_paid(data: CostData) -> None
         )
         for account in (OWN, IN_FULL)
     )
-    row = next(row for row in own.curves if row.label == "forward_kl")
+    row = next(row for row in own.curves if row.method == "forward_kl")
     needs = data.costs.loc[(IN_FULL, TRAINED), "seconds"]
     before = needs - data.jobs.loc[TRAINED, "seconds"]
     shifted = own.curves[row][1].costs + before
@@ -69,7 +69,7 @@ def test_equal_cost_tables_tell_who_is_ahead_at_each_budget(data: CostData) -> N
         budgets, leaders, _ = group.references
         for place in range(1, len(budgets)):
             budget = np.array([budgets[place].value])
-            means = {row.label: comparison.at(row, budget).mean() for row in comparison.curves}
+            means = {row.method: comparison.at(row, budget).mean() for row in comparison.curves}
             known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
             assert leaders[place].text == min(known, key=lambda label: known[label])
             shown = {row[0].text: row[place].value for row in group.rows}
@@ -141,7 +141,7 @@ def test_a_student_with_unknown_flops_is_compared_by_time_alone(inputs: ReportIn
     costs = {id: unknown[id] if "forward_kl" in id else job for id, job in inputs.costs.items()}
     data = collect(replace(inputs, costs=costs))
     for comparison in cost_comparisons(data, FLOPS):
-        assert "forward_kl" not in {row.label for row in comparison.curves}
+        assert "forward_kl" not in {row.method for row in comparison.curves}
     table = equal_cost_table(data, SECONDS)
     assert table is not None
     assert "forward_kl" in {row[0].text for row in table.groups[0].rows}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from browsing import chromium, fetched, find, follow, show, texts
-from reports import ATTACK, LABEL, Made
+from reports import ATTACK, ODD_NAME, Made
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
@@ -118,7 +118,7 @@ def test_markup_that_a_model_wrote_does_nothing(chrome: Chrome, one_seed: Made) 
     assert chrome.find_elements(By.CSS_SELECTOR, "[onload], [onerror], [href^=javascript]") == []
     assert chrome.title == "demo · DistilBench"
     follow(chrome, find(chrome, "#table-main tbody.rows tr:nth-child(3) th a"))
-    assert find(chrome, "#view h2").text.startswith(LABEL)
+    assert find(chrome, "#view h2").text.startswith(ODD_NAME)
     assert chrome.find_elements(By.CSS_SELECTOR, "#view b") == []
     assert chrome.get_log("browser") == []
     assert not any("taken" in url for url in fetched(chrome) if not url.startswith("data:"))

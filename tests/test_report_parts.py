@@ -43,7 +43,7 @@ def test_a_hyperparameter_of_zero_is_shown_and_one_left_open_is_not() -> None:
 def test_a_method_of_the_catalogue_has_a_page_that_says_what_it_needs(name: str) -> None:
     table = Table("scores", "", (), (), (), pd.DataFrame())
     method = METHODS[name]
-    page = MethodPage(name, name, method, {}, details(method, {}), table, [])
+    page = MethodPage(name, method, {}, details(method, {}), table, [])
     template = TEMPLATES.from_string(
         "{% import 'macros.html.jinja' as parts with context %}{% include 'method.html.jinja' %}"
     )

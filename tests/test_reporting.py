@@ -127,15 +127,6 @@ def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_pat
             read_grid(path)
 
 
-def test_methods_without_labels_are_shown_by_their_names(tmp_path: Path) -> None:
-    path = synthetic.write(tmp_path, replace(SMALL, labels={"jsd": "JSD"}))
-    labelled = read_inputs(tmp_path, read_grid(path), DATA)
-    assert "JSD" in assemble(labelled, {}).labels
-    pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
-    without = read_inputs(tmp_path, read_grid(path), DATA)
-    assert assemble(without, {}).labels == SMALL.methods
-
-
 def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     for teacher in (tmp_path / "teachers").iterdir():

@@ -88,8 +88,8 @@ def test_tables_mark_the_best_as_the_tests_do_and_say_why(partial: Comparisons) 
     assert table.data.loc[table.data["is_best"], "method"].tolist() == ["jsd"]
     assert "unequal seeds" in table.caption
     first = primary_table(SETTINGS, partial, {})
-    assert [row.label for row in first.methods] == ["jsd", "gkd", "plain"]
-    assert [first.columns[0].cell(row.label).best for row in first.methods] == [True, False, False]
+    assert [row.name for row in first.methods] == ["jsd", "gkd", "plain"]
+    assert [first.columns[0].cell(row.name).best for row in first.methods] == [True, False, False]
     assert "unequal seeds" in first.caption
 
 
@@ -110,12 +110,12 @@ def test_mean_ranks_are_over_the_same_seeds() -> None:
     }
     ranks = mean_ranking(compared(made(both))[1])
     assert ranks is not None
-    assert (ranks.labels, ranks.ranks.tolist()) == (("jsd", "plain"), [1.0, 2.0])
+    assert (ranks.methods, ranks.ranks.tolist()) == (("jsd", "plain"), [1.0, 2.0])
 
 
 def test_at_equal_budgets_the_lead_is_that_of_the_method_that_is_called_lowest() -> None:
     steps = np.array([0.0, 10.0])
-    rows = [Row("method", "large", "student", name, name) for name in ("plain", "jsd")]
+    rows = [Row("method", "large", "student", name) for name in ("plain", "jsd")]
     level = {1: 0.0, 2: 0.1, 3: -3.0}
     curves = {
         row: {

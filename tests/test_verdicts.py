@@ -50,10 +50,10 @@ def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() ->
     assert verdict.answer == "akl"
     assert verdict.reason.startswith("is among the best in both pairs, alone in 1; jsd in 1.")
     margins = [
-        difference.value if difference.first.label == "akl" else -difference.value
+        difference.value if difference.first.method == "akl" else -difference.value
         for (_, _), differences in comparisons.differences.items()
         for difference in differences
-        if {difference.first.label, difference.second.label} == {"akl", "plain"}
+        if {difference.first.method, difference.second.method} == {"akl", "plain"}
     ]
     low, high = sorted(map(abs, margins))
     ends = f"{verdict.measure.format(low)} to {verdict.measure.format(high)} points"

@@ -47,7 +47,7 @@ def compare(
         differences=differences,
         letters=dict(_letters(results, differences)),
         detectable=detectable,
-        gap_baseline=gap_closed.baseline_label(results, settings.methods),
+        gap_baseline=gap_closed.trained_baseline(results, settings.methods),
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
         teacher_size_effects=changes.teacher_size_effects(results),
         contrasts=contrasts_of(results, settings.contrasts),

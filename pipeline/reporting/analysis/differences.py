@@ -44,7 +44,7 @@ def differences_of(
 ) -> dict[Pair, tuple[Difference, ...]]:
     """All differences on a measure, by teacher and student: one family of tests.
 
-    With a `baseline`, those to the method with this label alone.
+    With a `baseline`, those to this method alone.
     """
     compared = {pair: list(_of_pair(results, pair, measure, baseline)) for pair in results.pairs}
     family = tested_as_family([*chain.from_iterable(compared.values())], measure)
@@ -61,7 +61,7 @@ def _of_pair(results: Results, pair: Pair, measure: Measure, baseline: str) -> I
     groups = []
     for seeds, pairs in results.by_seeds(combinations(scored, 2), measure).items():
         members = {*chain.from_iterable(pairs)}  # all of them show how much seeds matter
-        chosen = [two for two in pairs if not baseline or baseline in [row.label for row in two]]
+        chosen = [two for two in pairs if not baseline or baseline in [row.method for row in two]]
         if chosen:
             groups.append((seeds, [row for row in scored if row in members], chosen))
     most_seeds = max((len(seeds) for seeds, _, _ in groups), default=0)

@@ -171,7 +171,7 @@ class Comparisons:
     differences: Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
     letters: Mapping[tuple[Row, Measure], str]
     detectable: Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
-    gap_baseline: str  # the label of plain fine-tuning; empty if no method is
+    gap_baseline: str  # the name of plain fine-tuning; empty if no method is
     gaps_closed: tuple[GapClosed, ...]
     teacher_size_effects: tuple[Difference, ...]  # first: under the larger teacher
     contrasts: tuple[Contrast, ...]  # of the configuration, those that have a value
@@ -189,10 +189,10 @@ def involving(row: Row, differences: Iterable[Difference]) -> dict[Row, Differen
     return {each.first: each for each in oriented if each.second == row}
 
 
-def minus(label: str, differences: Iterable[Difference]) -> list[Difference]:
-    """The differences to the method with this label, in that direction."""
+def minus(method: str, differences: Iterable[Difference]) -> list[Difference]:
+    """The differences to this method, in that direction."""
     return [
-        difference.swapped() if difference.first.label == label else difference
+        difference.swapped() if difference.first.method == method else difference
         for difference in differences
-        if label in (difference.first.label, difference.second.label)
+        if method in (difference.first.method, difference.second.method)
     ]

@@ -24,10 +24,10 @@ def baseline_of(methods: Mapping[str, Method]) -> str:
     return next(plain, "")
 
 
-def baseline_label(results: Results, methods: Mapping[str, Method]) -> str:
-    """The baseline's label in the report; empty if it was not trained."""
+def trained_baseline(results: Results, methods: Mapping[str, Method]) -> str:
+    """The same; empty if it was not trained."""
     baseline = baseline_of(methods)
-    return next((row.label for row in results.trained if row.method == baseline), "")
+    return baseline if baseline in results.method_names else ""
 
 
 def gaps_closed(results: Results, methods: Mapping[str, Method]) -> Iterator[GapClosed]:

@@ -54,7 +54,7 @@ def limits_of_protocol(tuned: Sequence[Search]) -> Iterator[str]:
         "One data set and one protocol: with other data, a longer budget or a wider search the "
         f"order may differ. {how_chosen(tuned)}"
     )
-    if at_edge := dict.fromkeys(search.row.label for search in tuned if search.edges):
+    if at_edge := dict.fromkeys(search.row.method for search in tuned if search.edges):
         yield (
             f"The chosen setting of {', '.join(at_edge)} lies at the edge of what was tried: a "
             "value beyond it may be better, and these methods may be shown below their best."

@@ -105,8 +105,6 @@ def read_grid(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} has a seed that isn't an integer: {sorted(set(grid['seed']))}")
 
     grid = grid.astype({"seed": "int64"})
-    if "label" not in grid:
-        grid["label"] = grid["method"]
     _check_grid(grid, path)
     return grid
 

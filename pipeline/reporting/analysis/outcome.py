@@ -77,7 +77,7 @@ def _best(comparisons: Comparisons, pair: Pair, measure: Measure) -> Best | None
     is_compared = any(each.is_copy or each.adjusted_p_value is not None for each in differences)
     leaders = not_worse_than_best(comparisons, pair, measure)
     return {
-        "method": ranked[0].label,
+        "method": ranked[0].method,
         "value": measure.format(value),
         "tied": len(leaders) - 1 if is_compared else -1,
         "is_best": value == best(of_pairs),

@@ -22,7 +22,7 @@ from pipeline.statistics.ranks import (
 class Ranking:
     """Mean ranks, the best first."""
 
-    labels: tuple[str, ...]  # of methods that every pair has a score of on every task
+    methods: tuple[str, ...]  # of methods that every pair has a score of on every task
     measures: tuple[Measure, ...]  # that stand for their tasks
     pairs: int
     ranks: np.ndarray
@@ -38,19 +38,21 @@ def mean_ranking(comparisons: Comparisons) -> Ranking | None:
     measures = _of_tasks(results)
     blocks = [(pair, measure) for measure in measures for pair in results.pairs]
     losses = [_losses(results, pair, measure) for pair, measure in blocks]
-    labels = [label for label in results.labels if all(label in of_block for of_block in losses)]
-    if len(blocks) < 2 or len(labels) < 2:
+    methods = [
+        method for method in results.method_names if all(method in of_block for of_block in losses)
+    ]
+    if len(blocks) < 2 or len(methods) < 2:
         return None
-    ranks = mean_ranks(np.array([[of_block[label] for label in labels] for of_block in losses]))
-    bounds = [rank_bounds(_worse(comparisons, labels, *block)) for block in blocks]
+    ranks = mean_ranks(np.array([[of_block[method] for method in methods] for of_block in losses]))
+    bounds = [rank_bounds(_worse(comparisons, methods, *block)) for block in blocks]
     best, worst = np.mean(bounds, axis=0)
     order = np.argsort(ranks, kind="stable")
     difference = None
     if len(measures) >= FEWEST_BLOCKS:  # over pairs ranks vary less, so this is rather too large
-        difference = critical_difference(len(labels), len(measures))
+        difference = critical_difference(len(methods), len(measures))
     ties = cliques(ranks[order].tolist(), difference) if difference else []
     return Ranking(
-        tuple(labels[place] for place in order),
+        tuple(methods[place] for place in order),
         measures,
         len(results.pairs),
         ranks[order],
@@ -70,20 +72,20 @@ def _of_tasks(results: Results) -> tuple[Measure, ...]:
 
 
 def _losses(results: Results, pair: Pair, measure: Measure) -> dict[str, float]:
-    """The standings of methods by label, with the sign by which lower is better."""
+    """The standings of methods by name, with the sign by which lower is better."""
     sign = -1 if measure.metric.higher_is_better else 1
     of_rows = standings(results, pair, measure)
-    return {row.label: sign * standing for row, standing in of_rows.items()}
+    return {row.method: sign * standing for row, standing in of_rows.items()}
 
 
 def _worse(
-    comparisons: Comparisons, labels: Sequence[str], pair: Pair, measure: Measure
+    comparisons: Comparisons, methods: Sequence[str], pair: Pair, measure: Measure
 ) -> np.ndarray:
     """Whether each method [row] is significantly worse than another [column]."""
-    worse = np.zeros((len(labels), len(labels)), dtype=bool)
+    worse = np.zeros((len(methods), len(methods)), dtype=bool)
     for difference in comparisons.differences.get((pair, measure), ()):
-        first, second = difference.first.label, difference.second.label
-        if difference.significantly_different and {first, second} <= set(labels):
+        first, second = difference.first.method, difference.second.method
+        if difference.significantly_different and {first, second} <= set(methods):
             loser, winner = (first, second) if difference.first_is_worse else (second, first)
-            worse[labels.index(loser), labels.index(winner)] = True
+            worse[methods.index(loser), methods.index(winner)] = True
     return worse

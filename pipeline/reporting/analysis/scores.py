@@ -37,7 +37,6 @@ class Row:
     teacher: str
     student: str
     method: str
-    label: str
 
     @property
     def pair(self) -> Pair:
@@ -53,7 +52,7 @@ class Row:
     def columns(self) -> dict[str, str]:
         """The columns of a machine-readable table that say whose number it is."""
         names = {"teacher": self.teacher, "student": self.student}
-        return {**names, "method": self.method, "label": self.label}
+        return {**names, "method": self.method, "label": self.method}
 
 
 Rows = TypeVar("Rows", bound=tuple[Row, ...])
@@ -127,9 +126,9 @@ class Results:
         return measure.metric.name in PER_TOKEN and teacher in self.foreign
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The methods' labels, in the order of the grid."""
-        return tuple(dict.fromkeys(row.label for row in self.trained))
+    def method_names(self) -> tuple[str, ...]:
+        """The methods' names, in the order of the grid."""
+        return tuple(dict.fromkeys(row.method for row in self.trained))
 
     @property
     def ranked_measures(self) -> tuple[Measure, ...]:
@@ -276,10 +275,8 @@ def _over_seeds(
 
 
 def _rows(grid: pd.DataFrame) -> list[Row]:
-    """Every row that the main table may have; a method is labelled if its label is unambiguous."""
-    is_single = grid.groupby("method")["label"].transform("nunique") == 1
-    labels = grid["label"].where(is_single & (grid["label"] != ""), grid["method"])
-    cells = grid.assign(label=labels)[["kind", *CELL, "label"]].drop_duplicates()
+    """Every row that the main table may have."""
+    cells = grid[["kind", *CELL]].drop_duplicates()
     return [Row(*cell) for cell in cells.itertuples(index=False, name=None)]
 
 

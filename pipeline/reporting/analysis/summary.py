@@ -57,14 +57,14 @@ def findings(
             value = measure.format(results.means[best, measure].value)
             of_pair = differences.get((pair, measure), ())
             if not others:
-                text = f"Only {best.label} was trained: {value}."
+                text = f"Only {best.method} was trained: {value}."
             elif smallest := detectable.get((pair, measure)):
                 text = " ".join(_compared(measure, ranked, value, of_pair, smallest))
             elif any(difference.is_copy for difference in of_pair):
                 text = f"All methods score the same, {value}."
             else:
                 text = (
-                    f"{best.label} has the best value, {value}; no two methods could be compared."
+                    f"{best.method} has the best value, {value}; no two methods could be compared."
                 )
             if has_unequal_seeds(results, pair, measure):
                 text += f" {UNEQUAL}"
@@ -81,7 +81,7 @@ def _compared(
     """Sentences on a cell in which methods were compared."""
     best, *others = ranking
     scope = "Of these checkpoints (one training seed): " if smallest.seed_count == 1 else ""
-    yield f"{scope}{best.label} has the best mean, {value}."
+    yield f"{scope}{best.method} has the best mean, {value}."
     behind, higher = involving(best, differences), measure.metric.higher_is_better
     leads = {
         row: behind[row].swapped() if higher else behind[row] for row in others if row in behind
@@ -126,7 +126,7 @@ def _listed(leads: Mapping[Row, Difference]) -> str:
     for row, lead in list(leads.items())[:LISTED]:
         value, ends = lead.measure.format(lead.value), (lead.interval.low, lead.interval.high)
         low, high = map(lead.measure.format_end, ends)
-        texts.append(f"{row.label} by {value} ({low} to {high})")
+        texts.append(f"{row.method} by {value} ({low} to {high})")
     rest = [f"and {len(leads) - LISTED} more"] if len(leads) > LISTED else []
     return ", ".join([*texts, *rest])
 

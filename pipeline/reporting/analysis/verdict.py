@@ -46,17 +46,17 @@ def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) 
         power = f"({_power(measure, comparisons)}).{scope}"
         return Verdict(measure, "No significant differences", power)
     leaders = [
-        [row.label for row in not_worse_than_best(comparisons, pair, measure)] for pair in pairs
+        [row.method for row in not_worse_than_best(comparisons, pair, measure)] for pair in pairs
     ]
-    labels = comparisons.results.labels
-    wins = {label: sum(label in group for group in leaders) for label in labels}
+    methods = comparisons.results.method_names
+    wins = {method: sum(method in group for group in leaders) for method in methods}
     first = Counter(group[0] for group in leaders)  # the best mean of a pair
-    best = [label for label, count in wins.items() if count == max(wins.values())]
-    best.sort(key=lambda label: -first[label])
+    best = [method for method, count in wins.items() if count == max(wins.values())]
+    best.sort(key=lambda method: -first[method])
     alone = sum(group == best[:1] for group in leaders) if len(best) == 1 else 0
     verb = "is" if len(best) == 1 else "are"
     reason = f"{verb} {_among_the_best(wins[best[0]], len(pairs), alone)}"
-    if runners_up := _runners_up({label: wins[label] for label in wins if label not in best}):
+    if runners_up := _runners_up({method: wins[method] for method in wins if method not in best}):
         reason += f"; {runners_up}"
     margin = _margin(measure, best[0], pairs, comparisons)
     margin = margin and f" {best[0] if len(best) > 1 else 'It'} {margin}"
@@ -86,25 +86,26 @@ def _of_pairs(count: int, pairs: int) -> str:
 
 
 def _runners_up(wins: dict[str, int]) -> str:
-    most = max(wins.values(), default=0)
-    named = _listed([label for label, count in wins.items() if count == most])
-    return f"{named} in {most}" if most else ""
+    if not (most := max(wins.values(), default=0)):
+        return ""
+    return f"{_listed([method for method, count in wins.items() if count == most])} in {most}"
 
 
-def _listed(labels: Sequence[str]) -> str:
-    if len(labels) > NAMED:
-        return f"{', '.join(labels[:NAMED])} and {len(labels) - NAMED} more"
-    return " and ".join(labels) if len(labels) < 3 else f"{labels[0]}, {labels[1]} and {labels[2]}"
+def _listed(methods: Sequence[str]) -> str:
+    if len(methods) > NAMED:
+        return f"{', '.join(methods[:NAMED])} and {len(methods) - NAMED} more"
+    *others, last = methods
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Comparisons) -> str:
+def _margin(measure: Measure, method: str, pairs: Sequence[Pair], comparisons: Comparisons) -> str:
     """How far a method is from the baseline, over pairs."""
     baseline = comparisons.gap_baseline
     differences = [
         difference
         for pair in pairs
         for difference in comparisons.to_baseline(pair, measure)
-        if difference.first.label == label
+        if difference.first.method == method
     ]
     values = sorted((difference.value for difference in differences), key=abs)
     if len({value > 0 for value in values}) != 1:

@@ -77,7 +77,7 @@ def cell_pages(
             row=row,
             scores=scores,
             slices=slices,
-            curves=cell_charts(steps, styles[row.label].colour if row.kind == "method" else INK),
+            curves=cell_charts(steps, styles[row.method].colour if row.kind == "method" else INK),
             runs=runs,
             settings=_settings(inputs, runs[0].model),
             commands=[

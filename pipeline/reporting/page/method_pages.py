@@ -42,7 +42,6 @@ class MethodPage:
     """A method, in full."""
 
     name: str  # in the grid
-    label: str
     method: Method
     checkout: Mapping[str, Any]  # the commit that the first of its students was trained on
     details: str
@@ -60,7 +59,6 @@ def method_pages(
     for name, method in settings.methods.items():
         if rows := [row for row in results.trained if row.method == name]:
             first = inputs.grid.loc[inputs.grid["method"] == name, "student_id"].iloc[0]
-            label = rows[0].label
             curves = {
                 results.title(row.pair): (curve.steps, curve.means)
                 for row in rows[:MOST_LINES]
@@ -68,12 +66,11 @@ def method_pages(
             }
             yield MethodPage(
                 name,
-                label,
                 method,
                 inputs.manifests[inputs.model_folders[first]].get("checkout", {}),
                 details(method, chosen.get(name) or {}),
                 _table(comparisons, rows),
-                charts("Held-out NLL (nats/token), means over seeds", styles[label].colour, curves),
+                charts("Held-out NLL (nats/token), means over seeds", styles[name].colour, curves),
             )
 
 

@@ -35,7 +35,7 @@ class PrimaryCell:
 class PrimaryRow:
     """A method."""
 
-    label: str
+    name: str
     address: str  # of its page; empty where it has none
     note: str  # what a partial report lacks of it
 
@@ -50,12 +50,12 @@ class Column:
     teacher: float | None
     tied: Set[str]  # methods that no test finds worse than the best
 
-    def cell(self, label: str) -> PrimaryCell:
+    def cell(self, method: str) -> PrimaryCell:
         """The cell of a method."""
         best = max if self.measure.metric.higher_is_better else min
         several = len(self.standings) > 1
-        is_best = several and self.standings.get(label) == best(self.standings.values())
-        return PrimaryCell(self.text(self.values.get(label)), is_best, label in self.tied)
+        is_best = several and self.standings.get(method) == best(self.standings.values())
+        return PrimaryCell(self.text(self.values.get(method)), is_best, method in self.tied)
 
     def text(self, value: float | None) -> str:
         """The value as it is shown."""
@@ -81,24 +81,24 @@ def primary_table(settings: ReportSettings, comparisons: Comparisons, times: Tim
     columns = [
         _column(comparisons, measure, pairs) for measure in measures for pairs in groups.values()
     ]
-    names, notes = {row.label: row.method for row in results.trained}, _notes(settings)
+    notes = _notes(settings)
 
-    def place(label: str) -> float:
+    def place(method: str) -> float:
         """The standing on the first measure: the best is lowest, and a missing one last."""
         first = columns[: len(groups)]
-        known = [column.standings[label] for column in first if label in column.standings]
+        known = [column.standings[method] for column in first if method in column.standings]
         if not known:
             return math.inf
         return -fmean(known) if measures[0].metric.higher_is_better else fmean(known)
 
     rows = [
-        PrimaryRow(label, anchors.of_method(names[label]), notes.pop(names[label], ""))
-        for label in sorted(results.labels, key=place)
+        PrimaryRow(name, anchors.of_method(name), notes.pop(name, ""))
+        for name in sorted(results.method_names, key=place)
     ]
     rows += (PrimaryRow(name, "", note) for name, note in notes.items())
     # the teacher has no time
     has_gaps = bool(times) or any(
-        column.teacher is None or any(row.label not in column.values for row in rows)
+        column.teacher is None or any(row.name not in column.values for row in rows)
         for column in columns
     )
     caption = _caption(results, groups, has_gaps, bool(times))
@@ -111,14 +111,14 @@ def training_times(data: CostData) -> Times:
     pairs = [pair for of_group in _groups(results).values() for pair in of_group]
     seconds = {account: mean_costs(data, SECONDS, account) for account in (OWN, IN_FULL)}
     times = {account: _times(results, pairs, of_account) for account, of_account in seconds.items()}
-    return {account: by_label for account, by_label in times.items() if by_label}
+    return {account: of_account for account, of_account in times.items() if of_account}
 
 
 def _times(results: Results, pairs: Sequence[Pair], seconds: Mapping[Row, float]) -> dict[str, str]:
     """The time of each method, a mean over pairs, where it is known for all of them."""
-    by_pair = [{row.label: seconds[row] for row in results.methods[pair]} for pair in pairs]
+    by_pair = [{row.method: seconds[row] for row in results.methods[pair]} for pair in pairs]
     means = _over_pairs(by_pair)
-    return {label: duration(mean) for label, mean in means.items() if not math.isnan(mean)}
+    return {name: duration(mean) for name, mean in means.items() if not math.isnan(mean)}
 
 
 def _notes(settings: ReportSettings) -> dict[str, str]:
@@ -137,11 +137,11 @@ def _notes(settings: ReportSettings) -> dict[str, str]:
 def _groups(results: Results) -> dict[str, Sequence[Pair]]:
     pairs, measures = results.pairs, results.primary_measures
     shown = max(1, MOST_COLUMNS // max(1, len(measures)))
-    # means over pairs are of the same methods everywhere
+    names = set(results.method_names)  # means over pairs are of the same methods everywhere
     complete = [
         pair
         for pair in pairs
-        if all(_means(results, pair, measure).keys() == {*results.labels} for measure in measures)
+        if all(_means(results, pair, measure).keys() == names for measure in measures)
     ]
     if len(pairs) > shown and len(complete) > 1:
         return {f"mean of {len(complete)} pairs": complete}
@@ -150,16 +150,16 @@ def _groups(results: Results) -> dict[str, Sequence[Pair]]:
 
 def _means(results: Results, pair: Pair, measure: Measure) -> dict[str, float]:
     means = results.means_by_row(results.methods[pair], measure)
-    return {row.label: mean.value for row, mean in means.items()}
+    return {row.method: mean.value for row, mean in means.items()}
 
 
 def _column(comparisons: Comparisons, measure: Measure, pairs: Sequence[Pair]) -> Column:
     results = comparisons.results
     values = _over_pairs([_means(results, pair, measure) for pair in pairs])
     of_pairs = [standings(results, pair, measure) for pair in pairs]
-    by_label = [{row.label: value for row, value in of_pair.items()} for of_pair in of_pairs]
+    by_method = [{row.method: value for row, value in of_pair.items()} for of_pair in of_pairs]
     leaders = [
-        {row.label for row in not_worse_than_best(comparisons, pair, measure)}
+        {row.method for row in not_worse_than_best(comparisons, pair, measure)}
         for pair in pairs
         if comparisons.differences.get((pair, measure))
     ]
@@ -172,13 +172,13 @@ def _column(comparisons: Comparisons, measure: Measure, pairs: Sequence[Pair]) -
     has_meaning = all(results.is_held_against_teacher(pair, measure) for pair in pairs)
     is_known = has_meaning and len(teachers) == len(pairs)
     of_teacher = fmean(teachers) if is_known else None
-    return Column(measure, values, _over_pairs(by_label), of_teacher, tied)
+    return Column(measure, values, _over_pairs(by_method), of_teacher, tied)
 
 
 def _over_pairs(by_pair: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The means over pairs of those methods that all of them have."""
-    common = [label for label in by_pair[0] if all(label in of_pair for of_pair in by_pair)]
-    return {label: fmean(of_pair[label] for of_pair in by_pair) for label in common}
+    common = [name for name in by_pair[0] if all(name in of_pair for of_pair in by_pair)]
+    return {name: fmean(of_pair[name] for of_pair in by_pair) for name in common}
 
 
 def _caption(

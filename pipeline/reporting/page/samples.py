@@ -44,14 +44,14 @@ def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
         return texts.setdefault(clipped(inert(text), longest), len(texts))
 
     items = {id: inputs.shown_items[id] for id in ids}
-    colours = {label: style.colour for label, style in styles_of(results).items()}
+    colours = {method: style.colour for method, style in styles_of(results).items()}
     return {
         "pairs": [results.title(pair) for pair in results.pairs],
         "models": [
             {
-                "label": model.row.label,
+                "label": model.row.method,
                 "pair": model.pair,
-                "colour": colours[model.row.label] if model.row.kind == "method" else "",
+                "colour": colours[model.row.method] if model.row.kind == "method" else "",
             }
             for model in models
         ],

@@ -25,7 +25,7 @@ from pipeline.reporting.paper.layout import (
 from pipeline.reporting.render.latex import escape_latex
 from pipeline.reporting.sections.score_tables import is_narrow
 
-LONGEST = 28  # letters of a method's title; the label of one with a longer title stands for it
+LONGEST = 28  # letters of a method's title; the name of one with a longer title stands for it
 WIDEST = 120.0  # points of a teacher and its student on one line
 BOLDER = 1.16  # width of bold digits
 
@@ -41,22 +41,21 @@ def paper_tables(comparisons: Comparisons, methods: Mapping[str, Method]) -> Ite
 
 
 def method_titles(results: Results, methods: Mapping[str, Method]) -> dict[str, str]:
-    """A title for each label: the shortest of the catalogue's that no other method has.
+    """A title for each method: the shortest of the catalogue's that no other method has.
 
-    It is without what explains it, as far as it is short. A label that was chosen, or whose method
-    has none but long titles, stands for itself.
+    It is without what explains it, as far as it is short. The name of a method that has none but
+    long titles stands for itself.
     """
-    names = {row.label: row.method for row in results.trained}
     titles = {}
-    for label, name in names.items():
-        if label == name and name in methods:
+    for name in results.method_names:
+        if name in methods:
             title = methods[name].title
             shorter = (title.partition(":")[0], title.rpartition(", ")[0] or title, title)
-            titles[label] = [text for text in shorter if len(text) <= LONGEST]
+            titles[name] = [text for text in shorter if len(text) <= LONGEST]
     shown = Counter(title for of_method in titles.values() for title in set(of_method))
     return {
-        label: next((title for title in titles.get(label, ()) if shown[title] == 1), label)
-        for label in names
+        name: next((title for title in titles.get(name, ()) if shown[title] == 1), name)
+        for name in results.method_names
     }
 
 
@@ -98,7 +97,7 @@ def _gap_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTabl
     for gap in gaps:
         ends = f"[{percent(gap.interval.low)},{percent(gap.interval.high)}]"
         cells = shares.setdefault((gap.row.pair, gap.measure), {})
-        cells[gap.row.label] = _number(percent(gap.share), ends)
+        cells[gap.row.method] = _number(percent(gap.share), ends)
     measures = dict.fromkeys(gap.measure for gap in gaps)
     with_gaps = {gap.row.pair for gap in gaps}
     groups = tuple(
@@ -119,19 +118,21 @@ def _gap_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTabl
         "not measured."
     )
     caption = r"Share of the gap to the teacher closed (\%)."
-    shown = {gap.row.label for gap in gaps}
-    rows = {label: _text_cell(titles[label]) for label in results.labels if label in shown}
+    shown = {gap.row.method for gap in gaps}
+    rows = {name: _text_cell(titles[name]) for name in results.method_names if name in shown}
     return PaperTable("gap_closed", caption, notes, rows, 0, groups)
 
 
 def _rows(results: Results, titles: Mapping[str, str]) -> tuple[dict[str, TexCell], int]:
-    """The teacher and every method, by label, and how many of them are references."""
+    """The teacher and every method, by name, and how many of them are references."""
     teachers = {
-        row.label: TexCell(rf"\emph{{{escape_latex(row.label.capitalize())}}}", width_of(row.label))
+        row.method: TexCell(
+            rf"\emph{{{escape_latex(row.method.capitalize())}}}", width_of(row.method)
+        )
         for pair in results.pairs
         for row in results.teachers(pair)
     }
-    methods = {label: _text_cell(titles[label]) for label in results.labels}
+    methods = {name: _text_cell(titles[name]) for name in results.method_names}
     return teachers | methods, len(teachers)
 
 
@@ -151,7 +152,7 @@ def _score_column(comparisons: Comparisons, pair: Pair, measure: Measure, headin
             is_half_enough = is_narrow(measure, mean.value, interval)
             spread = measure.format(interval.half_width) if is_half_enough else f"[{low},{high}]"
         text = measure.format(mean.value)
-        cells[row.label] = _number(text, spread, bold=row in best, tied=row in tied)
+        cells[row.method] = _number(text, spread, bold=row in best, tied=row in tied)
     return Column(_text_cell(heading), cells)
 
 

@@ -49,10 +49,10 @@ def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] 
     if not measures or not any(np.isfinite([*of_unit[0].values()]).any() for of_unit in costs):
         return None
     styles = styles_of(results)
-    places = {label: place for place, label in enumerate(styles)}
+    places = {method: place for place, method in enumerate(styles)}
     points = {
         row: {
-            "method": places[row.label],
+            "method": places[row.method],
             "scores": [_score(comparisons, row, measure) for measure in measures],
             "costs": [[_number(of_account[row]) for of_account in of_unit] for of_unit in costs],
         }
@@ -71,8 +71,8 @@ def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] 
         "units": [unit.title for unit in UNITS],
         "accounts": ACCOUNTS,
         "methods": [
-            {"label": label, "colour": style.colour, "marker": style.marker}
-            for label, style in styles.items()
+            {"label": method, "colour": style.colour, "marker": style.marker}
+            for method, style in styles.items()
         ],
         "pairs": [
             {"title": results.title(pair), "points": [points[row] for row in rows]}
@@ -220,7 +220,7 @@ def _compared(
 def _draw_curves(axes: Axes, comparison: CostComparison, styles: Mapping[str, Style]) -> None:
     curves = {row: comparison.mean_curve(row) for row in comparison.curves}
     for row, curve in curves.items():
-        style = styles[row.label]
+        style = styles[row.method]
         look = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
         axes.plot(curve.costs, curve.nll_nats, **look, markersize=3.5, markevery=[-1])
     steps = [(np.linspace(0, 1, len(curve.costs)), curve.nll_nats) for curve in curves.values()]

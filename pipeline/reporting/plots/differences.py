@@ -67,9 +67,9 @@ def overview_plot(comparisons: Comparisons) -> Plot | None:
 def _estimate(
     difference: Difference, *, row: str = "", series: str = "", line: str = ""
 ) -> Estimate:
-    label, interval = line or difference.first.label, difference.interval
+    name, interval = line or difference.first.method, difference.interval
     ends, filled = (interval.low, interval.high), difference.significantly_different
-    return Estimate(row, difference.measure, label, series, difference.value, *ends, filled)
+    return Estimate(row, difference.measure, name, series, difference.value, *ends, filled)
 
 
 def _best_first(estimates: Sequence[Estimate]) -> list[str]:
@@ -89,7 +89,7 @@ def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
         Estimate(
             results.title(gap.row.pair),
             gap.measure,
-            gap.row.label,
+            gap.row.method,
             "",
             100 * gap.share,
             100 * gap.interval.low,
@@ -107,7 +107,7 @@ def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
         "the axis. Empty: the teacher is not significantly better.",
         estimates,
         styles_of(results),
-        results.labels,
+        results.method_names,
         zeros=(0.0, 100.0),
         unit="% of the gap",
         shared=True,
@@ -121,7 +121,7 @@ def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
     effects = [effect for effect in all_effects if effect.measure in primary]
     teachers = dict.fromkeys(map(_teachers, effects))
     more = ""
-    if len(teachers) * len(results.labels) > MOST_LINES and len(teachers) > 1:
+    if len(teachers) * len(results.method_names) > MOST_LINES and len(teachers) > 1:
         farthest = max(teachers, key=lambda pair: sizes[pair[1]] / sizes[pair[0]])
         effects = [effect for effect in effects if _teachers(effect) == farthest]
         more = " Of the teachers, the smallest and the largest; the table has all."
@@ -131,7 +131,7 @@ def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
             effect,
             row=f"Student {results.sized_student(effect.second.student)}"
             + f", teacher {ends}" * alone,
-            line=effect.second.label + f": {ends}" * (not alone),
+            line=effect.second.method + f": {ends}" * (not alone),
         )
         for effect in effects
         for ends in [" → ".join(_teachers(effect))]
@@ -174,12 +174,12 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
     shown, left_out = best_first[:MOST_ON_PARTS], len(best_first[MOST_ON_PARTS:])
     more = f" The {len(shown)} best methods: {left_out} more are in the table." if left_out else ""
     estimates = [
-        replace(_estimate(each, row=results.title(pair), series=label, line=line), column=whole)
+        replace(_estimate(each, row=results.title(pair), series=method, line=line), column=whole)
         for part, whole in parts.items()
         for line in [part_title(part.slice)]
         for pair, differences in differences_of(results, part, baseline).items()
         for each in minus(baseline, differences)
-        if (label := each.first.label) in shown
+        if (method := each.first.method) in shown
     ]
     return interval_plot(
         "scores_by_part",

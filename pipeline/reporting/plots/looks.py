@@ -96,10 +96,9 @@ def style_number(number: int) -> Style:
 
 
 def styles_of(results: Results) -> dict[str, Style]:
-    """The style of each method by its label, in the order of the grid."""
-    methods = {row.label: row.method for row in results.trained}
-    numbers = _numbers(list(methods.values()))
-    return {label: style_number(numbers[method]) for label, method in methods.items()}
+    """The style of each method, in the order of the grid."""
+    numbers = _numbers(results.method_names)
+    return {method: style_number(numbers[method]) for method in results.method_names}
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int]:

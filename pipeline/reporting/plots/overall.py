@@ -31,7 +31,7 @@ CELL = (0.13, 0.22)  # inches: lowest and highest
 NAME = 1.0  # inches, at most
 TINT = 0.45  # opacity of a significant difference
 RANK = Measure("", Metric("rank", "Mean rank", "1 is the best", False, 2))
-Matrix = Mapping[tuple[str, str], Difference]  # by the labels of row and column
+Matrix = Mapping[tuple[str, str], Difference]  # by the methods of row and column
 
 
 def pairwise_plot(comparisons: Comparisons) -> Plot | None:
@@ -46,15 +46,15 @@ def pairwise_plot(comparisons: Comparisons) -> Plot | None:
         if len(differences) >= FEWEST:
             both = (*differences, *(difference.swapped() for difference in differences))
             matrices[results.title(pair)] = {
-                (each.first.label, each.second.label): each for each in both
+                (each.first.method, each.second.method): each for each in both
             }
-    most = PANELS if len(results.labels) <= HALF else OF_MANY
+    most = PANELS if len(results.method_names) <= HALF else OF_MANY
     shown = dict(list(matrices.items())[:most])
-    named = {label for matrix in shown.values() for label, _ in matrix}
-    labels = [label for label in results.labels if label in named]
+    named = {method for matrix in shown.values() for method, _ in matrix}
+    methods = [method for method in results.method_names if method in named]
     every = [difference for matrix in shown.values() for difference in matrix.values()]
-    empty = len(labels) > HALF and not any(each.significantly_different for each in every)
-    if not matrices or empty or (narrowest := _left(labels) + CELL[0] * len(labels)) > PAGE:
+    empty = len(methods) > HALF and not any(each.significantly_different for each in every)
+    if not matrices or empty or (narrowest := _left(methods) + CELL[0] * len(methods)) > PAGE:
         return None
     total = len(matrices)
     more = f"The first {len(shown)} of {total} pairs; the table has all." * (len(shown) < total)
@@ -64,18 +64,18 @@ def pairwise_plot(comparisons: Comparisons) -> Plot | None:
         f"The row's method minus the column's in {measure.metric.title} ({measure.detail}), paired "
         "over seeds and items. Coloured: significant after Holm over all comparisons of the "
         f"measure. {more}".strip(),
-        lambda width: _matrices(width, shown, labels),
+        lambda width: _matrices(width, shown, methods),
         narrowest,
     )
 
 
-def _left(labels: Sequence[str]) -> float:
+def _left(methods: Sequence[str]) -> float:
     """Inches that the names of rows take."""
-    return max(text_width(shortened(label, NAME)) for label in labels) + 0.12
+    return max(text_width(shortened(method, NAME)) for method in methods) + 0.12
 
 
-def _matrices(width: float, matrices: Mapping[str, Matrix], labels: Sequence[str]) -> Figure:
-    names, left = [shortened(label, NAME) for label in labels], _left(labels)
+def _matrices(width: float, matrices: Mapping[str, Matrix], methods: Sequence[str]) -> Figure:
+    names, left = [shortened(method, NAME) for method in methods], _left(methods)
     texts = [_in_cell(each) for matrix in matrices.values() for each in matrix.values()]
     is_small, count = len(names) <= HALF, len(names)
     cell = max(map(text_width, texts)) + 0.08 if is_small else CELL[0]
@@ -90,7 +90,7 @@ def _matrices(width: float, matrices: Mapping[str, Matrix], labels: Sequence[str
     across = width / min(len(panels), max(1, int(width / narrowest)))
     for panel in panels:
         axes = panel.axes
-        _draw_matrix(axes, matrices[panel.column], labels, (across - left - 0.15) / count)
+        _draw_matrix(axes, matrices[panel.column], methods, (across - left - 0.15) / count)
         axes.set_yticks(range(count), names)
         axes.set_xticks(range(count), names, rotation=90)
         axes.set_xlim(-0.5, count - 0.5)
@@ -100,18 +100,18 @@ def _matrices(width: float, matrices: Mapping[str, Matrix], labels: Sequence[str
     return figure
 
 
-def _draw_matrix(axes: Axes, matrix: Matrix, labels: Sequence[str], cell: float) -> None:
+def _draw_matrix(axes: Axes, matrix: Matrix, methods: Sequence[str], cell: float) -> None:
     texts = {key: _in_cell(difference) for key, difference in matrix.items()}
     fits = max(map(text_width, texts.values())) < cell - 0.03
     for (row, column), difference in matrix.items():
-        x, y = labels.index(column), labels.index(row)
+        x, y = methods.index(column), methods.index(row)
         if difference.significantly_different:
             colour = WORSE if difference.first_is_worse else BETTER
             box = Rectangle((x - 0.5, y - 0.5), 1, 1, color=colour, alpha=TINT, linewidth=0)
             axes.add_patch(box)
         if fits:
             axes.text(x, y, texts[row, column], ha="center", va="center", fontsize=SMALL)
-    for place in range(len(labels)):
+    for place in range(len(methods)):
         axes.plot(place, place, marker=".", markersize=2, color=GREY)
 
 
@@ -127,9 +127,9 @@ def rank_plot(comparisons: Comparisons) -> Plot | None:
     if ranks is None:
         return None
     estimates = [
-        Estimate("", RANK, label, "", float(rank), float(best), float(worst))
-        for label, rank, best, worst in zip(
-            ranks.labels, ranks.ranks, ranks.best, ranks.worst, strict=True
+        Estimate("", RANK, method, "", float(rank), float(best), float(worst))
+        for method, rank, best, worst in zip(
+            ranks.methods, ranks.ranks, ranks.best, ranks.worst, strict=True
         )
     ]
     tasks = ", ".join(f"{measure.task} by {measure.metric.title}" for measure in ranks.measures)
@@ -157,4 +157,4 @@ def rank_plot(comparisons: Comparisons) -> Plot | None:
 
     styles = styles_of(comparisons.results)
     about = ("ranks", "Mean rank", caption)
-    return interval_plot(*about, estimates, styles, ranks.labels, decorate=join_ties)
+    return interval_plot(*about, estimates, styles, ranks.methods, decorate=join_ties)

@@ -69,16 +69,16 @@ def estimate_of(
     value = comparisons.results.means[row, measure].value
     interval = comparisons.intervals.get((row, measure))
     low, high = (interval.low, interval.high) if interval else (value, value)
-    return Estimate(title, measure, row.label, series, value, low, high)
+    return Estimate(title, measure, row.method, series, value, low, high)
 
 
 def _by_rank(results: Results) -> list[str]:
     """The methods by their mean rank over pairs on the first measure, the best first."""
-    ranks: dict[str, list[int]] = {label: [] for label in results.labels}
+    ranks: dict[str, list[int]] = {method: [] for method in results.method_names}
     for measure in results.ranked_measures[:1]:
         for pair in results.pairs:
             for rank, row in enumerate(ranking(results, pair, measure)):
-                ranks[row.label].append(rank)
+                ranks[row.method].append(rank)
     return by_mean(ranks)
 
 
@@ -131,13 +131,13 @@ def scores_by_teacher_size(comparisons: Comparisons) -> Plot | None:
     def draw(panel: Panel[str, Measure]) -> None:
         """Draws a line for each method over the teachers of a student."""
         axes, pairs = panel.axes, several[panel.row]
-        for number, (label, style) in enumerate(styles.items()):
+        for number, (method, style) in enumerate(styles.items()):
             shift = APART * (number / max(1, len(styles) - 1) - 0.5)
             estimates = {
                 place + shift: estimate_of(comparisons, row, panel.column)
                 for place, pair in enumerate(pairs)
                 for row in results.means_by_row(results.methods[pair], panel.column)
-                if row.label == label
+                if row.method == method
             }
             draw_line(axes, list(estimates), [each.value for each in estimates.values()], style)
             for x, each in estimates.items():

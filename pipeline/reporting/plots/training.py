@@ -61,10 +61,10 @@ def validation_curves(inputs: ReportInputs, results: Results) -> Plot | None:
     curves: dict[Pair, dict[str, Curve]] = {}
     for row in results.trained:
         if len((curve := curve_of(inputs, row, NLL)).steps):
-            curves.setdefault(row.pair, {})[row.label] = curve
+            curves.setdefault(row.pair, {})[row.method] = curve
     if not curves:
         return None
-    together = len(results.labels) <= TOGETHER
+    together = len(results.method_names) <= TOGETHER
     more = "" if together else " A panel for each method, with all others in grey."
     caption = (
         f"Means over training seeds, not smoothed, in a band from the lowest to the highest seed."
@@ -89,7 +89,7 @@ def validation_curves(inputs: ReportInputs, results: Results) -> Plot | None:
         *about,
         lambda panel: _draw_apart(panel, curves[panel.row], styles),
         {pair: f"{results.title(pair)}, nats/token" for pair in pairs},
-        {label: label for label in styles},
+        {method: method for method in styles},
         0.75,
         narrowest=1.6,
     )
@@ -112,8 +112,8 @@ def _draw_apart(
 
 def _draw_curves(axes: Axes, curves: Mapping[str, Curve], styles: Mapping[str, Style]) -> None:
     """The curves that have a style; the axis fits all of them."""
-    for label, curve in curves.items():
-        if style := styles.get(label):
+    for method, curve in curves.items():
+        if style := styles.get(method):
             band = (curve.steps, curve.lowest, curve.highest)
             axes.fill_between(*band, color=style.colour, alpha=0.18, linewidth=0)
             draw_line(axes, curve.steps, curve.means, style)
@@ -129,15 +129,15 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
     window = max(1, max(len(table["step"]) for table in trained) // 20)
     together = len(results.pairs) <= len(LINES)  # as many lines are in a panel
     titles = {pair: pair.short_title if together else results.title(pair) for pair in results.pairs}
-    curves: dict[str, dict[str, Curve]] = {label: {} for label in results.labels}
+    curves: dict[str, dict[str, Curve]] = {method: {} for method in results.method_names}
     for row in results.trained:
         curve = curve_of(inputs, row, "loss_nats", window)
-        curves[row.label][titles[row.pair]] = curve
+        curves[row.method][titles[row.pair]] = curve
     of_pairs = {
         title: Style(COLOURS[number % len(COLOURS)], "", LINES[number % len(LINES)])
         for number, title in enumerate(titles.values())
     }
-    few, own = len(results.labels) <= TOGETHER, styles_of(results)
+    few, own = len(results.method_names) <= TOGETHER, styles_of(results)
 
     def draw(panel: Panel[str, str]) -> None:
         """Draws the loss curves of a panel, in the style of the pair or of the method."""
@@ -160,7 +160,7 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
         f"axis, of its own: heights can't be compared.{coincide}",
         draw,
         {"": ""} if together else {title: title for title in titles.values()},
-        {label: label for label in results.labels},
+        {method: method for method in results.method_names},
         1.2 if few else 0.75,
         legend=lambda: handles_of(of_pairs, markers=False) if together and len(titles) > 1 else [],
         narrowest=2.0 if few else 1.6,
@@ -196,7 +196,7 @@ def sensitivity_plot(searches: Sequence[Search], results: Results) -> Plot | Non
     curves: dict[Pair, dict[str, RateCurve]] = {}
     for search in searches:
         if search.row.pair in results.pairs and RATE in search.chosen.values:
-            curves.setdefault(search.row.pair, {})[search.row.label] = RateCurve.of(search)
+            curves.setdefault(search.row.pair, {})[search.row.method] = RateCurve.of(search)
     if not any(len(curve.scores) > 1 for of_pair in curves.values() for curve in of_pair.values()):
         return None
     measure, styles = searches[0].measure, styles_of(results)
@@ -215,8 +215,8 @@ def sensitivity_plot(searches: Sequence[Search], results: Results) -> Plot | Non
 
 
 def _draw_rates(axes: Axes, curves: Mapping[str, RateCurve], styles: Mapping[str, Style]) -> None:
-    for label, curve in curves.items():
-        style, score = styles[label], curve.scores[curve.chosen]
+    for method, curve in curves.items():
+        style, score = styles[method], curve.scores[curve.chosen]
         draw_line(axes, list(curve.scores), list(curve.scores.values()), style)
         axes.plot([curve.chosen], [score], "o", markersize=8, mfc="none", color=style.colour)
     good = [score for curve in curves.values() for score in curve.better_half]

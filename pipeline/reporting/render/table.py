@@ -68,7 +68,7 @@ def text_cell(text: str) -> Cell:
 
 def method_cell(row: Row) -> Cell:
     """The name of a row of the main table, linked to the page of its cell."""
-    return Cell(row.label, row.label, link=anchors.of_cell(row))
+    return Cell(row.method, row.method, link=anchors.of_cell(row))
 
 
 @dataclass(frozen=True)

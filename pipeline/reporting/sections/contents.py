@@ -195,7 +195,7 @@ def _first_pairs(comparisons: Comparisons, panels: int) -> Comparisons:
     """The first pairs, as many as fill about `panels` panels of a figure."""
     results = comparisons.results
     of_panels = panels // max(1, len(results.ranked_measures))
-    pairs = results.pairs[: max(1, min(of_panels, LINES // len(results.labels)))]
+    pairs = results.pairs[: max(1, min(of_panels, LINES // len(results.method_names)))]
     references, methods = (
         {pair: rows[pair] for pair in pairs} for rows in (results.references, results.methods)
     )

@@ -106,7 +106,7 @@ def differences_table(comparisons: Comparisons) -> Table | None:
         Column.text(
             "Better",
             lambda each: (
-                each.why_no_claim or (each.second if each.first_is_worse else each.first).label
+                each.why_no_claim or (each.second if each.first_is_worse else each.first).method
             ),
         ),
     )
@@ -198,7 +198,7 @@ def teacher_size_table(comparisons: Comparisons) -> Table | None:
     """A row for each method, measure and two teachers; None where there are no two."""
     results, effects = comparisons.results, comparisons.teacher_size_effects
     columns: tuple[Column[Difference], ...] = (
-        Column.text("Method", lambda effect: effect.second.label),
+        Column.text("Method", lambda effect: effect.second.method),
         MEASURE,
         Column.text("Smaller", lambda effect: effect.second.teacher, "teacher"),
         Column.text("Larger", lambda effect: effect.first.teacher, "teacher"),

@@ -115,8 +115,8 @@ def _lines(
         if sources:
             run.add(method)
             ours = _ours(row, results)
-            yield Line(row.label, ours, row)
-            yield from (Line(row.label, ours, numbers=numbers) for numbers in sources)
+            yield Line(row.method, ours, row)
+            yield from (Line(row.method, ours, numbers=numbers) for numbers in sources)
     for numbers in _by_source([number for number in known if number.method not in run]):
         yield Line(next(iter(numbers.values())).reported_as, {}, numbers=numbers)
 

@@ -161,7 +161,7 @@ def score_data(comparisons: Comparisons, measures: Sequence[Measure]) -> pd.Data
             "student": pair.student,
             "kind": row.kind,
             "method": row.method,
-            "label": row.label,
+            "label": row.method,
             **measure.columns,
             "value": mean.value,
             "sd": math.nan if mean.spread is None else mean.spread,
