@@ -30,9 +30,9 @@ def test_a_definition_says_what_it_is_and_whom_to_cite(name: str):
 
 def test_every_task_of_lm_eval_that_a_definition_names_is_there():
     for name in definitions.names():
-        for base, task in definitions.expand(name).values():
-            if isinstance(task, definitions.LmEvalTask):
-                assert lm_eval_index.files(task.task or base)
+        for task in definitions.expand(name):
+            if isinstance(task.definition, definitions.LmEvalTask):
+                assert lm_eval_index.files(task.definition.task or task.base)
 
 
 def test_a_suite_has_its_own_prompts_and_decoding():
@@ -42,8 +42,8 @@ def test_a_suite_has_its_own_prompts_and_decoding():
     assert by_name["atkd_dolly"].sampling.temperature == 0
     assert by_name["dolly"].sampling.temperature == 1
     assert by_name["drop_3_shot"] is None  # lm-eval says how it is written
-    _, suite = definitions.expand("atkd")["atkd_dolly"]
-    assert suite.template.without_input.startswith("Human:")
+    (dolly,) = (task for task in definitions.expand("atkd") if task.name == "atkd_dolly")
+    assert dolly.definition.template.without_input.startswith("Human:")
     assert definitions.read("dolly").template.without_input == ALPACA_WITHOUT_INPUT
 
 

@@ -85,37 +85,6 @@ def read(name: str) -> InstructionTask | LmEvalTask | Suite:
         raise ValueError(f"{path} defines no task: {error}") from None
 
 
-@cache
-def expand(name: str) -> dict[str, tuple[str, InstructionTask | LmEvalTask]]:
-    """The tasks behind a name: what each is called, the task whose data it has, its definition.
-
-    A suite with prompts or decoding of its own puts its name before those of its tasks. A name
-    that is not defined here is lm-eval's, taken as it is.
-    """
-    if name not in names():
-        plain = LmEvalTask(title=name, about="", source="lm-eval", kind="lm_eval")
-        return {name: (name, plain)}
-    definition = read(name)
-    if not isinstance(definition, Suite):
-        return {name: (name, definition)}
-    return dict(pair for task in definition.tasks for pair in _in_suite(name, definition, task))
-
-
-def _in_suite(
-    name: str, suite: Suite, task: str
-) -> list[tuple[str, tuple[str, InstructionTask | LmEvalTask]]]:
-    changes = {
-        key: value for key in ("template", "sampling") if (value := getattr(suite, key)) is not None
-    }
-    members = expand(task)
-    return [
-        (f"{name}_{member}", (base, definition.model_copy(update=changes)))
-        if changes and isinstance(definition, InstructionTask)
-        else (member, (base, definition))
-        for member, (base, definition) in members.items()
-    ]
-
-
 @dataclass(frozen=True)
 class Task:
     """A task of an evaluation under the name it was listed by."""
@@ -125,14 +94,35 @@ class Task:
     definition: InstructionTask | LmEvalTask
 
 
+@cache
+def expand(name: str) -> tuple[Task, ...]:
+    """The tasks behind a name.
+
+    A suite with prompts or decoding of its own puts its name before those of its tasks. A name
+    that is not defined here is lm-eval's, taken as it is.
+    """
+    if name not in names():
+        plain = LmEvalTask(title=name, about="", source="lm-eval", kind="lm_eval")
+        return (Task(name, name, plain),)
+    definition = read(name)
+    if not isinstance(definition, Suite):
+        return (Task(name, name, definition),)
+    members = (task for member in definition.tasks for task in expand(member))
+    return tuple(_in_suite(name, definition, task) for task in members)
+
+
+def _in_suite(name: str, suite: Suite, task: Task) -> Task:
+    own = {"template": suite.template, "sampling": suite.sampling}
+    changes = {key: value for key, value in own.items() if value is not None}
+    if not changes or not isinstance(task.definition, InstructionTask):
+        return task
+    return Task(f"{name}_{task.name}", task.base, task.definition.model_copy(update=changes))
+
+
 def listed_tasks(names: Sequence[str]) -> list[Task]:
     """The tasks behind a list of names but for those of the test split, with suites expanded."""
-    return [
-        Task(name, base, definition)
-        for listed in names
-        if listed not in TEST_SPLIT_TASKS
-        for name, (base, definition) in expand(listed).items()
-    ]
+    own = (name for name in names if name not in TEST_SPLIT_TASKS)
+    return [task for name in own for task in expand(name)]
 
 
 def tasks_with_responses(names: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from pipeline.tasks.definitions import (
     tasks_with_responses,
 )
 from pipeline.tasks.task_folder import OwnTasks
-from workflow.config import own_task_checks
+from workflow.config import own_task_checks, pydantic_errors
 from workflow.config.config_file import exists
 from workflow.config.data_checks import most_training_examples
 from workflow.config.name_checks import ROW_KINDS
@@ -157,10 +157,7 @@ def _column_faults(place: str, columns: dict[str, object]) -> Iterator[str]:
     try:
         Columns.model_validate(columns)
     except ValidationError as error:
-        allowed = ", ".join(Columns.model_fields)
-        for fault in error.errors(include_url=False):
-            key = ".".join(map(str, fault["loc"]))
-            yield f"{place}.columns.{key}: {fault['msg']}; allowed: {allowed}"
+        yield from pydantic_errors.lines(error, Columns, columns, f"{place}.columns")
 
 
 def _judge_faults(experiment: Experiment) -> Iterator[str]:
