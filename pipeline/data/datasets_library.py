@@ -5,12 +5,13 @@ description may name any other file of this machine. No script is run.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipeline.data import untrusted
+from pipeline.data.rows import Row
 
 FORMATS = ("json", "csv", "parquet", "arrow", "text")  # of datasets.packaged_modules
 OF_BUILDER = ("data_dir", "data_files", "cache_dir")  # options that say which files are read
@@ -52,6 +53,12 @@ def load(name: str, config: str | None, revision: str | None, instead: str, **op
     except Exception as error:  # the library has kinds of its own, for scripts and for bad files
         reason = " ".join(f"{error}".split())
         raise ValueError(f"data set {name!r} can't be read: {reason:.300}") from error
+
+
+def numbered(table: Iterable[Mapping[str, object]], name: str) -> Iterator[Row]:
+    """The rows of a data set that `load` has loaded."""
+    for number, values in enumerate(table, start=1):
+        yield Row(f"{name}, row {number}", dict(values), is_padded=True)
 
 
 def unreachable(what: str, error: Exception, instead: str) -> ValueError:

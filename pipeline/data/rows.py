@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -110,12 +110,6 @@ def _is_chat(value: object) -> bool:
         isinstance(message, dict) and any(keys <= set(message) for keys in CHATS)
         for message in value
     )
-
-
-def numbered(table: Iterable[Mapping[str, object]], name: str) -> Iterator[Row]:
-    """The rows of a data set that the library `datasets` has read."""
-    for number, values in enumerate(table, start=1):
-        yield Row(f"{name}, row {number}", dict(values), is_padded=True)
 
 
 def read_rows(path: Path) -> Iterator[Row]:

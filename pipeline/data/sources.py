@@ -15,7 +15,7 @@ from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.foreign_files import ENDS, matching
 from pipeline.data.plain_texts import plain_text, read_plain_texts
-from pipeline.data.rows import Row, numbered, read_rows
+from pipeline.data.rows import Row, read_rows
 from pipeline.data.rows_to_examples import to_example
 from pipeline.data.splits import (
     content_digest,
@@ -107,7 +107,7 @@ def _hub_rows(settings: Hub, split: str) -> Iterator[Row]:
         return read_rows(_hub_file(settings, split))
     config, revision = settings.config, settings.revision
     table = datasets_library.load(settings.name, config, revision, INSTEAD, split=split)
-    return numbered(table, f"{settings.name}[{split}]")
+    return datasets_library.numbered(table, f"{settings.name}[{split}]")
 
 
 def _hub_file(settings: Hub, file: str) -> Path:
@@ -122,7 +122,7 @@ def _hub_texts(settings: Hub, name: str) -> list[str]:
     # Sets of prose are large: the start of the stream spares the download of the whole.
     stream = datasets_library.load(name, config, revision, INSTEAD, split="train", streaming=True)
     try:
-        rows = list(islice(numbered(stream, name), settings.plain_text_documents))
+        rows = list(islice(datasets_library.numbered(stream, name), settings.plain_text_documents))
     except OSError as error:
         raise datasets_library.unreachable(f"data set {name!r}", error, INSTEAD) from error
     return [text for row in rows if (text := plain_text(row).strip())]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.data import datasets_library
 from pipeline.data.foreign_files import ENDS
-from pipeline.data.rows import Row, numbered, read_rows
+from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ItemSource
 
 TIMEOUT_SECONDS = 60
@@ -53,7 +53,7 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
         path = datasets_library.download(source.name, source.split, taken_from.commit, INSTEAD)
         return list(read_rows(path)), taken_from
     table = dataset(source.name, source.config, taken_from.commit, split=source.split or "test")
-    return list(numbered(table, source.name)), taken_from
+    return list(datasets_library.numbered(table, source.name)), taken_from
 
 
 def _from_web(url: str) -> list[Row]:
