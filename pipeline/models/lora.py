@@ -61,37 +61,27 @@ def attach(model: PreTrainedModel, lora: Lora, seed: int) -> list[torch.nn.Param
         "task_type": "CAUSAL_LM",
     }
     inject_adapter_in_model(LoraConfig(**options), model)
-    for layer in lora_layers(model):
-        layer.cast_input_dtype_enabled = False  # autocast does it, without a copy in float32
-        for weight in layer_weights(layer):
-            if weight.dtype == torch.bfloat16:
-                weight.data = weight.data.float()
-    _draw(model, seed)
-    model.eval()
-    return [weight for layer in lora_layers(model) for weight in layer_weights(layer)]
-
-
-def _draw(model: PreTrainedModel, seed: int) -> None:
-    """Draws A as peft does, on the CPU, and makes B zero."""
     rng = torch.Generator().manual_seed(seed)
-    for layer in lora_layers(model):
-        down, up = layer_weights(layer)
-        start = torch.empty(down.shape, dtype=down.dtype)
-        torch.nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=rng)
-        down.data.copy_(start)
-        up.data.zero_()
+    adapted = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    pairs = [_begin(layer, rng) for layer in adapted]
+    model.eval()
+    return [weight for pair in pairs for weight in pair]
 
 
-def lora_layers(model: PreTrainedModel) -> list[LoraLayer]:
-    """The layers that have adapters, in the model's order."""
-    return [module for module in model.modules() if isinstance(module, LoraLayer)]
-
-
-def layer_weights(layer: LoraLayer) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
-    """A and B of a layer."""
+def _begin(layer: LoraLayer, rng: torch.Generator) -> tuple[torch.nn.Parameter, ...]:
+    """A and B of a layer at their start: A as peft draws it, on the CPU, and B zero."""
+    layer.cast_input_dtype_enabled = False  # autocast does it, without a copy in float32
     down, up = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
     assert isinstance(down, torch.nn.Parameter)
     assert isinstance(up, torch.nn.Parameter)
+    for weight in (down, up):
+        if weight.dtype == torch.bfloat16:
+            weight.data = weight.data.float()
+
+    start = torch.empty(down.shape, dtype=down.dtype)
+    torch.nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=rng)
+    down.data.copy_(start)
+    up.data.zero_()
     return down, up
 
 
