@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, islice
 from typing import TypeVar
 
@@ -89,12 +90,12 @@ class StepBatch:
         """The micro-batches that count, without the teacher's distributions."""
         return [micro_batch.batch for micro_batch in self.micro_batches if micro_batch.weight]
 
-    @property
+    @cached_property
     def token_count(self) -> int:
         """The number of response tokens of all ranks, which the loss is averaged over."""
         return sum(text.target_count for text in self.texts)
 
-    @property
+    @cached_property
     def plain_text_token_count(self) -> int:
         """The number of plain-text tokens of all ranks."""
         return sum(text.target_count for text in self.plain_texts)
