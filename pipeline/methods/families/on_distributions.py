@@ -48,7 +48,8 @@ METHODS = {
         source="Wen et al. 2023, arXiv:2307.15190",
         evidence="full",
         departures="Each text is the student's with probability a half, where the source takes "
-        "both for each prompt.",
+        "both for each prompt. Text is sampled at temperature 1 by a student that need not have "
+        "been distilled, where the source's was, and draws from its top 30 tokens with 5 beams.",
     ),
     "skew_kl": Method(
         title="Skew KL",
