@@ -17,7 +17,7 @@ from pipeline.settings.models import Shape
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.resources.data_sizes import examples_of
+from workflow.resources.data_sizes import examples_of, teacher_texts
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import MB, least_mb
 from workflow.resources.machine import CPU, GPU, Machine
@@ -56,6 +56,29 @@ def test_a_model_is_expected_to_be_prepared_about_as_fast_as_one_was():
     grid = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
     model = grid.model("smollm2", 0)
     assert 14 < estimate(grid, model).seconds < 56  # half and twice of 28 s, on a core
+
+
+def test_what_a_server_writes_takes_as_long_as_it_may_be_asked(tiny: dict[str, Any]):
+    seconds = []
+    for limits in ({}, {"concurrency": 16}, {"concurrency": 16, "requests_per_minute": 30}):
+        endpoint = {"url": "http://127.0.0.1:8000/v1", **limits}
+        teachers = {"box": {"model": "Qwen/Qwen3-8B", "endpoint": endpoint}}
+        methods = {"sft": None, "seqkd": None}
+        grid = Grid(validate(tiny | {"teachers": teachers, "methods": methods}))
+        seconds.append(workload_of(grid, grid.text("box")).seconds)
+    # of one second each, 8 or 16 at a time; or one in two seconds
+    assert seconds[1] == seconds[0] / 2
+    assert seconds[2] == seconds[0] * 8 * 2
+
+
+def test_a_teacher_writes_a_text_for_each_prompt_where_all_are_asked_for(
+    tmp_path: Path, tiny: dict[str, Any]
+):
+    train = write_rows(tmp_path / "train.jsonl", 60_200)
+    files = {"source": "files", "train": train, "validation": 100, "test": 100}
+    changes = {"data.examples": files, "data.train_limit": None, "teacher_text": {"prompts": None}}
+    grid = Grid(validate(edited(tiny, changes)))
+    assert teacher_texts(grid, grid.text("large")) == 60_000
 
 
 def write_rows(path: Path, count: int) -> str:

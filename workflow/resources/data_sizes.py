@@ -1,4 +1,4 @@
-"""How many examples an experiment has, as far as can be told without reading them."""
+"""How many texts an experiment has, as far as can be told without reading them."""
 
 from functools import cache
 
@@ -6,6 +6,7 @@ from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_counts
 from pipeline.settings.data import Docstrings, Files, Mixture, Source, named_sources
 from workflow.config.data_checks import count_rows
+from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 
 DOCSTRINGS_PER_PACKAGE = 1_700
@@ -25,6 +26,13 @@ def examples_of(grid: Grid) -> dict[str, int]:
         counts["train"] = int(scarcest * sum(weights.values()))  # none is repeated
     limits = {"train": data.train_limit, "test": data.test_limit}
     return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+
+
+def teacher_texts(grid: Grid, artifact: Artifact) -> int:
+    """Responses that a teacher writes to training prompts for an artifact."""
+    settings, examples = artifact.settings, examples_of(grid)["train"]
+    prompts = min(settings["prompts"] or examples, examples)  # null: all
+    return prompts * settings["samples"] // (2 if settings.get("half") else 1)
 
 
 def _of_source(source: Source) -> dict[str, int]:

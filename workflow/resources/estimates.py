@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from pipeline.artifacts.stages import BY_RANKS
+from pipeline.artifacts.stages import BY_RANKS, SERVED
 from pipeline.methods.components import generates_text, needs_reference, selects_texts
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES, CONTEXT_MB
 from pipeline.stages.options import STAGES
@@ -37,7 +37,7 @@ from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings
 from workflow.jobs.stage_modules import stage_of
-from workflow.resources.data_sizes import ASSUMED_EXAMPLES, EXAMPLE_BYTES, examples_of
+from workflow.resources.data_sizes import EXAMPLE_BYTES, examples_of, teacher_texts
 from workflow.resources.fit import MB, Workload, is_small, seconds, share_of
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
@@ -56,7 +56,6 @@ SHARDED = "sharded"  # the option of stages that can shard their models
 HELD_OUT = "heldout"  # the one task that generates nothing
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
-ASKED_AT_A_TIME = 8  # requests to an endpoint
 
 
 @dataclass(frozen=True)
@@ -155,18 +154,21 @@ def _cached(grid: Grid, cache: Artifact) -> int:
 
 
 def _writing(grid: Grid, artifact: Artifact) -> Workload:
-    settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
-    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, examples_of(grid)["train"])
-    texts = prompts * settings["samples"] // (2 if settings.get("half") else 1)
-    return _read_and_write(grid, model, 0, texts, settings["max_new_tokens"], disk_per_token=6)
+    model, texts = _size(grid, dict(artifact.inputs)["teacher"]), teacher_texts(grid, artifact)
+    new_tokens = artifact.settings["max_new_tokens"]
+    return _read_and_write(grid, model, 0, texts, new_tokens, disk_per_token=6)
 
 
 def _asking(grid: Grid, artifact: Artifact) -> Workload:
-    """Requests to a server, of which nothing is known: a second each, a few at a time."""
-    settings = artifact.settings
-    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, examples_of(grid)["train"])
-    texts = prompts * settings["samples"]
-    return Workload(seconds=texts / ASKED_AT_A_TIME, host=texts * EXAMPLE_BYTES * 10)
+    texts = teacher_texts(grid, artifact)
+    duration = texts / _answers_per_second(grid, artifact)
+    return Workload(seconds=duration, host=texts * EXAMPLE_BYTES * 10)
+
+
+def _answers_per_second(grid: Grid, artifact: Artifact) -> float:
+    """Answers of a server, of which nothing is known: a second each, as many as may be asked."""
+    endpoint = dict(grid.experiment.endpoints.values())[artifact.settings[SERVED]]
+    return min(endpoint.concurrency, (endpoint.requests_per_minute or math.inf) / 60)
 
 
 def _caching(grid: Grid, artifact: Artifact) -> Workload:
@@ -217,8 +219,8 @@ def _judging(grid: Grid, artifact: Artifact) -> Workload:
     answers = len(settings["tasks"]) * (evaluation.items or examples_of(grid)["test"])
     answers *= len(evaluation.decoding_seeds)
     questions = 2 * answers * max(1, len(settings["opponents"] or ()))
-    if settings.get("served_model"):
-        return Workload(seconds=questions / ASKED_AT_A_TIME)
+    if settings.get(SERVED):
+        return Workload(seconds=questions / _answers_per_second(grid, artifact))
     model = _size(grid, dict(artifact.inputs)["judge"])
     read = questions * (1 + 2 * evaluation.max_new_tokens // _positions(grid))
     half = settings.get("kind") != "reward"
@@ -267,9 +269,8 @@ def _preparing_model(grid: Grid, artifact: Artifact) -> Workload:
 def _preparation(grid: Grid, _: Artifact) -> Workload:
     """Reading and splitting data, training a tokenizer, tokenizing: a few milliseconds a text."""
     texts = sum(examples_of(grid).values())
-    return Workload(
-        seconds=texts / 200, host=texts * EXAMPLE_BYTES * 20, disk=texts * EXAMPLE_BYTES
-    )
+    read = texts * EXAMPLE_BYTES
+    return Workload(seconds=texts / 200, host=20 * read, disk=read)
 
 
 _WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {  # by stage
