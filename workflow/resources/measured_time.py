@@ -94,12 +94,19 @@ class Costs:
         on_gpu = expected.gpu_memory_mb > 0
         fit = fit_ranks(work, machine if machine.device_memory_mb or not on_gpu else GPU)
         needed = least_mb(work_of_rank(work, fit), fit.machine) if on_gpu else 0
+        # seconds without a GPU say nothing of a profile's machine that has one
+        needs_gpu = on_gpu and machine.device_memory_mb > 0
 
         seconds, basis, had_gpu, usual_ranks = expected.seconds, "formula", True, 1
-        if sample := self._sample(artifact, artifact.id, fit.ranks):
+        sample = self._sample(artifact, artifact.id, fit.ranks)
+        if sample and (sample.on_gpu or not needs_gpu):
             seconds, basis = sample.seconds, "measured"
             had_gpu, usual_ranks = sample.on_gpu, sample.ranks
-        elif samples := self._samples.get(stage_of(artifact)):
+        elif samples := [
+            each
+            for each in self._samples.get(stage_of(artifact), [])
+            if each.on_gpu or not needs_gpu
+        ]:
             seconds *= sum(sample.seconds for sample in samples) / sum(
                 sample.expected for sample in samples
             )
