@@ -5,7 +5,6 @@ from small_tasks import WORDS
 
 from pipeline.data.batch import Text
 from pipeline.evaluation import responses, rouge
-from pipeline.evaluation.rouge import Coverage
 from pipeline.settings.evaluation import GenerationSettings
 from pipeline.settings.generation import Sampling
 
@@ -25,7 +24,7 @@ EVERY_SCRIPT = {
 def test_an_answer_that_equals_its_reference_scores_100_in_every_script(text: str) -> None:
     assert rouge.rouge_l(text, [text]) == 0  # what rouge-score says
     assert rouge.rouge_l_unicode(text, [text]) == 100
-    assert rouge.coverage([text]) is Coverage.NONE
+    assert rouge.kinds_for([text]) == ("rouge_l_unicode",)
 
 
 def test_half_of_the_words_or_characters_give_two_thirds() -> None:
@@ -60,10 +59,10 @@ def test_punctuation_alone_is_met_by_an_equal_answer_only() -> None:
 
 
 def test_the_papers_tokenizer_is_trusted_up_to_one_letter_in_a_hundred() -> None:
-    assert rouge.coverage(["a" * 100]) is Coverage.WHOLE
-    assert rouge.coverage(["a" * 199 + "é"]) is Coverage.WHOLE
-    assert rouge.coverage(["a" * 99 + "é"]) is Coverage.PARTIAL
-    assert rouge.coverage(["¿?"]) is Coverage.NONE
+    assert rouge.kinds_for(["a" * 100]) == ("rouge_l",)
+    assert rouge.kinds_for(["a" * 199 + "é"]) == ("rouge_l",)
+    assert rouge.kinds_for(["a" * 99 + "é"]) == ("rouge_l", "rouge_l_unicode")
+    assert rouge.kinds_for(["¿?"]) == ("rouge_l_unicode",)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from lm_eval.api.task import ConfigurableTask
 from pipeline.artifacts import schemas
 from pipeline.data.batch import Text
 from pipeline.evaluation.records import EvaluationRecords, Metric, item_rows
-from pipeline.evaluation.rouge import Coverage, coverage, rouge_l, rouge_l_unicode
+from pipeline.evaluation.rouge import kinds_for, rouge_l, rouge_l_unicode
 from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import GenerationSettings, ScoredBy
 from pipeline.statistics.pass_at_k import ks_of, pass_at_k
@@ -39,11 +39,6 @@ from pipeline.tasks.lm_eval_tasks import LoadedTasks
 ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
 ANSWERS = {"correct": is_correct, "answered": has_answer}
 BY_REFERENCES = {**ROUGE, **ANSWERS}
-ROUGE_BY_COVERAGE = {  # of a task's references by the papers' tokenizer
-    Coverage.WHOLE: ("rouge_l",),
-    Coverage.PARTIAL: ("rouge_l", "rouge_l_unicode"),
-    Coverage.NONE: ("rouge_l_unicode",),
-}
 METRICS = {  # and whether a higher value is better, as lm-eval asks of every metric
     "rouge_l": True,
     "rouge_l_unicode": True,
@@ -124,14 +119,14 @@ def response_tasks(
 
 def rouges_of(name: str, items: Sequence[Item]) -> tuple[str, ...]:
     """The kinds of ROUGE-L that mean something on these items' references."""
-    covered = coverage(reference for item in items for reference in item["responses"])
-    if covered is not Coverage.WHOLE:
+    kinds = kinds_for(reference for item in items for reference in item["responses"])
+    if "rouge_l_unicode" in kinds:
         log(
             f"{name}: the tokenizer of the papers' ROUGE-L keeps a-z and 0-9 alone and sees "
-            f"{'nothing' if covered is Coverage.NONE else 'a part'} of the references; "
+            f"{'a part' if 'rouge_l' in kinds else 'nothing'} of the references; "
             "rouge_l_unicode splits every script into words"
         )
-    return ROUGE_BY_COVERAGE[covered]
+    return kinds
 
 
 def metrics_with(kinds: Sequence[str]) -> list[str]:

@@ -11,7 +11,6 @@ C.-Y. Lin, 2004. ROUGE: A Package for Automatic Evaluation of Summaries.
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from enum import Enum
 
 import regex
 from nltk.stem.porter import PorterStemmer
@@ -24,14 +23,6 @@ SPACED = rf"[\p{{L}}\p{{M}}\p{{N}}--{SPACELESS}]"
 WORD = regex.compile(rf"{SPACELESS}\p{{M}}*|{SPACED}+|\p{{S}}", regex.V1)
 ALPHANUMERIC = regex.compile(r"[\p{L}\p{N}]")
 SHORTEST_STEMMED = 4  # characters, as `rouge-score` has it
-
-
-class Coverage(Enum):
-    """How much of some references the papers' tokenizer keeps."""
-
-    WHOLE = "whole"
-    PARTIAL = "partial"
-    NONE = "none"
 
 
 class UnicodeWords:
@@ -75,11 +66,11 @@ def _best(scorer: RougeScorer, output: str, references: Sequence[str]) -> float:
     return 100 * max(scores)
 
 
-def coverage(references: Iterable[str]) -> Coverage:
-    """How much of the letters and digits of some references the papers' tokenizer keeps."""
+def kinds_for(references: Iterable[str]) -> tuple[str, ...]:
+    """The ways that mean something, by the letters and digits that the papers' tokenizer keeps."""
     characters = [char for text in references for char in ALPHANUMERIC.findall(text)]
-    ascii_count = sum(char.isascii() for char in characters)
-    if not ascii_count:
-        return Coverage.NONE
-    is_whole = len(characters) - ascii_count < LOST * len(characters)
-    return Coverage.WHOLE if is_whole else Coverage.PARTIAL
+    kept = sum(char.isascii() for char in characters)
+    if not kept:
+        return ("rouge_l_unicode",)
+    is_whole = len(characters) - kept < LOST * len(characters)
+    return ("rouge_l",) if is_whole else ("rouge_l", "rouge_l_unicode")
