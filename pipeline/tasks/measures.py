@@ -4,20 +4,16 @@ lm-eval's own metrics have the scale that their names have everywhere. A metric 
 a task's `process_results`, may have any.
 """
 
-from typing import TYPE_CHECKING
+from lm_eval.api.task import ConfigurableTask
 
 from pipeline.artifacts.own_measures import Measures, OwnMeasure
-
-if TYPE_CHECKING:
-    from lm_eval.api.task import ConfigurableTask
-
-    from pipeline.tasks.lm_eval_tasks import LoadedTasks
+from pipeline.tasks.lm_eval_tasks import LoadedTasks
 
 # metrics of lm-eval that are kept as the logarithms which they are made from
 LOGARITHMS = {"word_perplexity": "nll_per_word_nats", "perplexity": "nll_per_target_nats"}
 
 
-def of_task(name: str, loaded: "LoadedTasks") -> Measures:
+def of_task(name: str, loaded: LoadedTasks) -> Measures:
     """The metrics of a task, a group or a tag, under the names that its items have."""
     of_members = {member: _metrics(task) for member, task in loaded.tasks.items()}
     if loaded.group(name) is None and len(of_members) > 1:
@@ -29,7 +25,7 @@ def of_task(name: str, loaded: "LoadedTasks") -> Measures:
     return {name: joined}
 
 
-def _metrics(task: "ConfigurableTask") -> dict[str, OwnMeasure]:
+def _metrics(task: ConfigurableTask) -> dict[str, OwnMeasure]:
     listed = task.config.metric_list or []
     functions = {each["metric"].__name__ for each in listed if callable(each["metric"])}
     metrics: dict[str, OwnMeasure] = {}
