@@ -25,6 +25,7 @@ from pipeline.data.splits import shuffled
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import EvaluationRecords, Metric, item_rows
 from pipeline.tasks.lm_eval_tasks import LoadedTasks
+from pipeline.tasks.measures import LOGARITHMS
 
 # relative difference between lm-eval's aggregate and the weighted mean of the items
 TOLERANCE = 1e-6
@@ -32,7 +33,7 @@ Sample = Mapping[str, Any]  # lm-eval's record of a document
 
 # name of the metric whose weighted mean they derive from, and the nats of its unit
 LIKELIHOODS = {
-    "word_perplexity": ("nll_per_word_nats", 1.0),
+    "word_perplexity": (LOGARITHMS["word_perplexity"], 1.0),
     "bits_per_byte": ("bits_per_byte", math.log(2)),
 }
 
@@ -144,7 +145,7 @@ def _as_items(name: str, values: Sequence[Any]) -> MetricValues | None:
     if all(isinstance(value, bool | int | float | np.number) for value in values):
         numbers = np.array(values, dtype=np.float64)
         if name == "perplexity":
-            return MetricValues("nll_per_target_nats", -numbers, np.ones(len(values)))
+            return MetricValues(LOGARITHMS[name], -numbers, np.ones(len(values)))
         return MetricValues(name, numbers, np.ones(len(values)))
     if all(isinstance(value, list) and value for value in values) and all(
         isinstance(part, bool | int | float) for value in values for part in value
@@ -159,7 +160,7 @@ def _agrees(name: str, metric: MetricValues, aggregate: object) -> bool:
     if not isinstance(aggregate, int | float) or not np.isfinite(metric.values).all():
         return False
     mean = float((metric.values * metric.weights).sum() / metric.weights.sum())
-    if name in ("word_perplexity", "perplexity"):
+    if name in LOGARITHMS:
         mean = math.exp(mean)
     return math.isclose(mean, aggregate, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
