@@ -17,7 +17,7 @@ SETTINGS = ReportSettings(experiment="made", data_id="d", methods=RECIPES)
 
 
 def sized(inputs: ReportInputs) -> Results:
-    return replace(assemble(inputs, {}), sizes=SIZES)
+    return replace(assemble(inputs), sizes=SIZES)
 
 
 def compared(inputs: ReportInputs) -> tuple[Results, Comparisons]:

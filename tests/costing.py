@@ -29,7 +29,7 @@ def written(folder: Path) -> ReportInputs:
 
 
 def collect(inputs: ReportInputs) -> CostData:
-    return collect_costs(inputs, assemble(inputs, {}))
+    return collect_costs(inputs, assemble(inputs))
 
 
 def with_costs(inputs: ReportInputs, **values: float | None) -> dict[str, JobCost]:

@@ -14,7 +14,6 @@ def settings(experiment: Experiment) -> dict[str, object]:
     return {
         "experiment": experiment.name,
         "data_id": "docs-00000001",
-        "version": "0.1",
         "methods": {
             name: {
                 "title": name.replace("_", " "),

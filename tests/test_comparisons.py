@@ -224,9 +224,7 @@ def test_parts_of_a_task_have_intervals_and_no_letters() -> None:
 def test_pairs_whose_items_differ_are_compared_each_on_its_own() -> None:
     values = drawn(MEANS, 3)
     fewer = {replace(cell, teacher="small"): scores[1:] for cell, scores in values.items()}
-    alone, together = (
-        assemble(made(cells, part="hard"), {}) for cells in (fewer, {**values, **fewer})
-    )
+    alone, together = (assemble(made(cells, part="hard")) for cells in (fewer, {**values, **fewer}))
     (measure,) = together.slice_measures
     expected = differences_of(alone, measure)[Pair("small", "student")]
     differences = differences_of(together, measure)

@@ -29,7 +29,7 @@ def family(contrasts: dict[str, dict[str, float]], **keys: list[str]) -> Contras
 
 
 def contrasts(inputs: ReportInputs, asked: ContrastFamily) -> dict[str, Contrast]:
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     return {contrast.name: contrast for contrast in contrasts_of(results, {"asked": asked})}
 
 
@@ -38,7 +38,7 @@ def test_a_contrast_of_two_rows_is_their_difference_with_its_error_and_its_test(
     inputs = made(drawn(MEANS, seeds, spread=0.4))
     two = contrasts(inputs, family({"jsd": WEIGHTS["jsd"]}))["jsd"]
     inputs = replace(inputs, grid=inputs.grid.loc[inputs.grid["method"] != "gkd"])
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     (difference,) = next(iter(differences_of(results, results.measures[0]).values()))
     sign = 1 if difference.first.method == "akl" else -1
     assert two.value == pytest.approx(sign * difference.value)
@@ -52,7 +52,7 @@ def test_a_contrast_of_two_rows_is_their_difference_with_its_error_and_its_test(
 def test_contrasts_of_a_family_are_corrected_together_and_a_family_alone() -> None:
     inputs = made(drawn(MEANS, 4, spread=0.4))
     asked = {"several": family(WEIGHTS), "single": family({"jsd": WEIGHTS["jsd"]})}
-    every = contrasts_of(assemble(inputs, {}), asked)
+    every = contrasts_of(assemble(inputs), asked)
     several, single = ([c for c in every if c.family == name] for name in asked)
     expected = holm(np.array([contrast.p_value for contrast in several])).tolist()
     assert [contrast.adjusted_p_value for contrast in several] == pytest.approx(expected)
@@ -125,7 +125,7 @@ def test_seeds_that_no_row_lacks_count_and_what_has_none_is_named_as_missing() -
         contrasts={"asked": asked},
     )
     inputs = made(values)
-    comparisons = compare(assemble(inputs, {}), settings)
+    comparisons = compare(assemble(inputs), settings)
     seeds = {contrast.name: contrast.seed_count for contrast in comparisons.contrasts}
     assert seeds == {"jsd": 2, "gkd": 3}
     (limit,) = limits_of_contrasts(comparisons, settings)

@@ -173,7 +173,7 @@ def test_an_evaluation_of_a_model_that_is_teacher_and_student_is_paid_once(
 
 
 def test_what_deleted_trials_cost_is_not_known(inputs: ReportInputs) -> None:
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     tried = [TriedSetting(values={"learning_rate": 0.1}, scores={7: 1.0}, mean=1.0)]
     choice = Choice(choose_by="nll", tried=tried, chosen=0, settings={})
     for trials, hours in (((TRAINED,), True), ((TRAINED, "deleted-12345678"), False)):

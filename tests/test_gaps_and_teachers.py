@@ -179,7 +179,7 @@ def test_a_student_that_is_named_as_a_teacher_has_a_size_of_its_own(tmp_path: Pa
     grid = read_grid(path)
     named = grid["student"].mask(grid["kind"] != "teacher", "large")
     inputs = read_inputs(tmp_path, grid.assign(student=named), "docs-00000001")
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     assert [results.title(pair) for pair in results.pairs] == [
         "Teacher large (5.3M), student large (1.31M)",
         "Teacher middle (2.1M), student large (1.31M)",

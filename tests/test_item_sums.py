@@ -81,7 +81,7 @@ def test_a_measure_that_is_not_defined_for_a_student_costs_one_cell(tmp_path: Pa
     before = inputs.item_sums
     kept = (before["eval_id"] != EVALUATION) | (before["metric"] == "ece")
     sums = pd.concat([before[kept], sum_by_item(items)])
-    results = assemble(replace(inputs, item_sums=sums), {})
+    results = assemble(replace(inputs, item_sums=sums))
     rows = main_table(compared(results)).groups[0].rows
     column = 2 + [measure.metric.name for measure in results.measures].index("rouge_l")
     shown = {row[0].text: row[column].text for row in rows}

@@ -51,7 +51,7 @@ def judged(metrics: dict[str, np.ndarray]) -> ReportInputs:
 
 
 def table_of(inputs: ReportInputs) -> Table | None:
-    return judges_table(SETTINGS, compare(assemble(inputs, {}), SETTINGS))
+    return judges_table(SETTINGS, compare(assemble(inputs), SETTINGS))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_judge_that_the_configuration_does_not_have_is_shown_and_said_to_be_so
 
 
 def test_what_judges_prefer_is_ranked_under_their_names():
-    keys = {measure.key for measure in assemble(judged(MEASURED), {}).ranked_measures}
+    keys = {measure.key for measure in assemble(judged(MEASURED)).ranked_measures}
     preferred = ("judge_win:strict", "judge_win_length_controlled:strict", "judge_win:far")
     assert keys == {f"t/{name}" for name in (*preferred, "judge_reward:taste")}
 
@@ -127,7 +127,7 @@ def samples_of(items: list[tuple]) -> dict[str, Any]:
         shown_items={id: pd.DataFrame(items, columns=schemas.ITEMS.names)},
         shown_outputs={id: pd.DataFrame([output])},
     )
-    shown = samples(inputs, assemble(inputs, {}))
+    shown = samples(inputs, assemble(inputs))
     assert shown is not None
     tasks = shown["tasks"]
     assert isinstance(tasks, list)

@@ -82,7 +82,7 @@ def test_methods_known_from_an_abstract_or_trained_on_a_cache_are_named() -> Non
 @pytest.mark.parametrize(("others", "seen"), [(["rouge_l"], "only a part"), ([], "nothing")])
 def test_references_outside_a_to_z_are_mentioned(others: list[str], seen: str) -> None:
     names = ["rouge_l_unicode", *others]
-    measures = [Measure("dolly", metric_named(name, {})) for name in names]
+    measures = [Measure("dolly", metric_named(name)) for name in names]
     (limit,) = limits_of_measures(measures)
     assert f"sees {seen} of the references of dolly" in limit
 
@@ -94,7 +94,7 @@ def test_divergences_over_a_few_tokens_are_said_to_be_lower_bounds(
     settings = SETTINGS.model_copy(update={"config": {"teacher_cache": cache}})
 
     def bounds(*names: str) -> list[str]:
-        measures = [Measure("heldout", metric_named(name, {})) for name in names]
+        measures = [Measure("heldout", metric_named(name)) for name in names]
         return [line for line in limits_of_cache(settings, measures) if "lower bounds" in line]
 
     assert [("its 32 most likely" in line) for line in bounds("kl_to_teacher_nats")] == (

@@ -148,7 +148,7 @@ def test_directions_come_from_the_folder_and_scales_from_lm_eval_alone(grid: Con
     )
     shown = {
         (each.task, each.metric.name): (each.metric.higher_is_better, *each.metric.bounds)
-        for each in measures_of(values, {}, metrics_of(of_both))
+        for each in measures_of(values, metrics_of(of_both))
     }
     unbounded = (-float("inf"), float("inf"))
     assert shown == {
@@ -165,7 +165,7 @@ def test_the_report_says_which_metrics_of_a_folder_it_does_not_show(grid: Config
     means = pd.DataFrame(
         [{"task": "sounds_written", "slice": "", "metric": "exact_match", "value": 0.5}]
     )
-    (line,) = limits_of_own_tasks(own, measures_of(means, {}, metrics_of(own)))
+    (line,) = limits_of_own_tasks(own, measures_of(means, metrics_of(own)))
     assert line.startswith("Not shown of sounds_written: length_error. A metric is shown where")
 
 

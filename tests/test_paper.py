@@ -145,7 +145,7 @@ def large_grid() -> ReportInputs:
 @pytest.mark.slow
 def test_a_large_grid_with_long_names_fits_its_pages(tmp_path: Path) -> None:
     inputs = large_grid()
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     settings = ReportSettings(experiment="a_b", data_id="d", methods=METHODS)
     tables = list(paper_tables(compare(results, settings), METHODS))
     paper = tmp_path / "paper"
@@ -160,7 +160,7 @@ def test_a_large_grid_with_long_names_fits_its_pages(tmp_path: Path) -> None:
 
 
 def test_methods_have_short_titles_of_their_own() -> None:
-    titles = method_titles(assemble(large_grid(), {}), METHODS)
+    titles = method_titles(assemble(large_grid()), METHODS)
     assert len(set(titles.values())) == len(METHODS)
     assert titles["seqkd"] == "Sequence-level distillation"
     assert titles["taid"] == "TAID"
@@ -176,7 +176,7 @@ def test_what_is_not_significantly_worse_than_a_noisy_best_is_underlined_without
     noise = np.random.default_rng(5).normal(size=ITEMS)
     values[Cell("gkd", 1)] += 8 * (noise - noise.mean())
     settings = ReportSettings(experiment="e", data_id="d", methods=METHODS)
-    comparisons = compare(assemble(made_up(values), {}), settings)
+    comparisons = compare(assemble(made_up(values)), settings)
     letters = {row.method: text for (row, _), text in comparisons.letters.items()}
     assert letters == {"gkd": "ab", "jsd": "a", "plain": "b"}
     main, *_ = paper_tables(comparisons, METHODS)
@@ -191,7 +191,7 @@ def test_methods_that_tie_for_the_best_are_all_bold() -> None:
         Cell("gkd", cell.seed): items for cell, items in values.items() if cell.method == "jsd"
     }
     settings = ReportSettings(experiment="e", data_id="d", methods=METHODS)
-    main, *_ = paper_tables(compare(assemble(made_up(values | twins), {}), settings), METHODS)
+    main, *_ = paper_tables(compare(assemble(made_up(values | twins)), settings), METHODS)
     (column,) = main.groups[0].columns
     bold = {name for name, cell in column.cells.items() if "mathbf" in cell.latex}
     assert bold == {"jsd", "gkd"}

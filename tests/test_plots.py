@@ -69,7 +69,7 @@ class Report:
         self.settings = ReportSettings.model_validate(synthetic.settings(experiment))
         grid = read_grid(synthetic.write(results, experiment))
         self.inputs: ReportInputs = read_inputs(results, grid, self.settings.data_id)
-        self.results: Results = assemble(self.inputs, {})
+        self.results: Results = assemble(self.inputs)
         self.comparisons: Comparisons = compare(self.results, self.settings)
 
     def plots(self) -> Iterator[Plot]:
@@ -195,7 +195,7 @@ def test_no_axis_of_scores_leaves_a_method_out(small: Report) -> None:
 
 
 def test_an_axis_has_room_for_usual_intervals_and_not_for_one_that_is_far_longer() -> None:
-    nll, style = Measure("heldout", metric_named("nll_nats", {})), style_number(0)
+    nll, style = Measure("heldout", metric_named("nll_nats")), style_number(0)
     ends = {"a": 0.2, "b": 0.3, "c": 0.25, "d": 9.0, "e": math.inf}
     estimates = [
         Estimate("row", nll, line, "", value=0.01, low=0.01 - end, high=0.01 + end)

@@ -129,7 +129,7 @@ def test_a_protocol_of_other_models_is_refused_with_theirs(tiny: dict[str, Any])
 
 def scored(scores: dict[str, dict[str, tuple[float, ...]]], pair: Pair = PAIR) -> Results:
     """Results with these ROUGE-L scores: by method and task, a value for each training seed."""
-    measures = {task: Measure(task, metric_named("rouge_l", {})) for task in TASKS}
+    measures = {task: Measure(task, metric_named("rouge_l")) for task in TASKS}
     rows = {
         name: Row("teacher", pair.teacher, pair.teacher, name)
         if name == "teacher"

@@ -140,7 +140,7 @@ def test_one_evaluation_under_two_seeds_is_one_run(tmp_path: Path) -> None:
     untrained = grid[grid["kind"] == "untrained"].assign(seed=2)
     pd.concat([grid, untrained]).to_csv(grid_path, index=False)
     inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001")
-    means = assemble(inputs, {}).means
+    means = assemble(inputs).means
     floors = [mean for (row, _), mean in means.items() if row.kind == "untrained"]
     assert {mean.seed_count for mean in floors} == {1}
     assert {mean.spread for mean in floors} == {None}

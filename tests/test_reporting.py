@@ -14,7 +14,6 @@ import synthetic
 from pydantic import ValidationError
 
 from pipeline.artifacts import artifact
-from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.gap_closed import gaps_closed
@@ -40,7 +39,7 @@ ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
 
 def read(results: Path, experiment: synthetic.Experiment) -> tuple[ReportInputs, Results]:
     inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), DATA)
-    return inputs, assemble(inputs, {})
+    return inputs, assemble(inputs)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +137,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
     inputs = read_inputs(tmp_path, read_grid(path), DATA)
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     assert results.sizes["large"] == synthetic.PARAMETERS["large"]
     shared = shared_cost_table(collect_costs(inputs, results)).groups[0].rows
     assert not any(row[0].text.startswith("teachers/") for row in shared)
@@ -163,17 +162,17 @@ def test_scores_over_different_items_are_not_compared(
     moved_to = sums["example_id"].astype(str).mask(moved, "another")
     other = sums.assign(example_id=moved_to.astype("category"))
     with pytest.raises(ValueError, match="same items"):
-        assemble(replace(inputs, item_sums=other), {})
+        assemble(replace(inputs, item_sums=other))
 
 
 def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
     renamed = inputs.item_sums.astype({"metric": str}).replace({"metric": {"rouge_l": "charm"}})
-    results = assemble(replace(inputs, item_sums=renamed), {"charm": "Charm"})
+    results = assemble(replace(inputs, item_sums=renamed))
     shown = [measure for measure in results.measures if measure.metric.name == "charm"]
-    assert [section.heading for section in shown] == ["Charm"]
+    assert [section.heading for section in shown] == ["charm"]
     assert not set(shown) & set(results.ranked_measures)
-    assert metric_named("nll_nats", {}).higher_is_better is False
+    assert metric_named("nll_nats").higher_is_better is False
 
 
 @pytest.mark.parametrize(("highest", "upper"), [(0.9, 1.0), (1.0 + 1e-15, 1.0), (37.5, math.inf)])
@@ -183,7 +182,7 @@ def test_a_score_beyond_the_bound_of_its_name_is_on_another_scale_without_one(
     scores = pd.DataFrame(
         {"task": "scrolls", "slice": ["", "short"], "metric": "f1", "value": [0.5, highest]}
     )
-    assert [each.metric.bounds for each in measures_of(scores, {})] == [(0.0, upper)] * 2
+    assert [each.metric.bounds for each in measures_of(scores)] == [(0.0, upper)] * 2
 
 
 def test_the_overviews_panels_stand_in_the_order_of_the_tables_columns(
@@ -204,11 +203,7 @@ def test_means_over_tokens_are_not_held_against_a_teacher_of_another_vocabulary(
 ) -> None:
     _, results = read(tmp_path, replace(SMALL, foreign=("large",)))
     of_foreign, of_shared = (
-        {
-            gap.measure.metric.name
-            for gap in gaps_closed(each, {"sft": METHODS["sft"]})
-            if gap.row.teacher == "large"
-        }
+        {gap.measure.metric.name for gap in gaps_closed(each, "sft") if gap.row.teacher == "large"}
         for each in (results, replace(results, foreign=()))
     )
     assert "nll_nats" in of_shared

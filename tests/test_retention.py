@@ -27,7 +27,7 @@ def trained() -> dict[Cell, np.ndarray]:
 
 def changes(values: dict[Cell, np.ndarray], metric: str = "rouge_l") -> dict[str, Difference]:
     inputs = made(values, metric)
-    differences = compare(assemble(inputs, {}), SETTINGS).changes_elsewhere
+    differences = compare(assemble(inputs), SETTINGS).changes_elsewhere
     return {change.first.method: change for change in differences}
 
 
@@ -60,13 +60,13 @@ def test_seeds_with_weights_of_their_own_are_compared_with_these():
 def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():
     values = {UNTOUCHED: trained()[Cell("sft", 1)] - 3.0, **trained()}
     inputs = made(values)
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     table = retention_table(compare(results, SETTINGS))
     assert table is not None
     assert table.caption.startswith("Of 2 scores, 0 are significantly worse than before, 2 better.")
     assert [row[0].text for row in table.groups[0].rows] == ["sft", "jsd"]
     without = made(trained())
-    results = assemble(without, {})
+    results = assemble(without)
     assert retention_table(compare(results, SETTINGS)) is None
 
 

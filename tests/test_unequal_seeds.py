@@ -137,7 +137,7 @@ def test_a_score_stands_under_its_own_seed_where_another_seed_has_none(tmp_path:
     is_left_out = (sums["metric"] == "rouge_l") & sums["eval_id"].str.startswith("sft.small.s2")
     inputs = replace(inputs, item_sums=sums[~is_left_out])
     settings = ReportSettings.model_validate(synthetic.settings(SMALL))
-    results = assemble(inputs, {})
+    results = assemble(inputs)
     job, costs = Job("r", "c", {}, {}), collect_costs(inputs, results)
     html = page.render(job, settings, compare(results, settings), costs, {}, [])
     (measure,) = (each for each in results.measures if each.metric.name == "rouge_l")

@@ -177,7 +177,7 @@ def report_card(
 
 
 def _measured(report: FinishedReport, student: Student) -> list[tuple[Measure, Score]]:
-    known = measures_of(report.scores, {}, metrics_of(report.manifests))
+    known = measures_of(report.scores, metrics_of(report.manifests))
     measures = {measure.names: measure for measure in known}
     return [
         (measures[score["task"], score["slice"], score["metric"]], score)

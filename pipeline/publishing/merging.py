@@ -153,7 +153,7 @@ def _leaderboard(protocol: str, reports: Mapping[str, FinishedReport]) -> Leader
     scores = pd.concat(named, ignore_index=True)
     scores = scores.loc[(scores["slice"] == "") & ~scores["repeats"]]
     own = metrics_of(*(report.manifests for report in reports.values()))
-    known = measures_of(scores, {}, own)
+    known = measures_of(scores, own)
     measures = [each for each in known if not each.metric.relative_to_teacher]
     entries = list(_entries(scores, measures))
     ranked = [measure for measure in measures if measure.metric.higher_is_better is not None]

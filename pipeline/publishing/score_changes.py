@@ -86,7 +86,7 @@ def compare_scores(
     both = both.loc[~both.duplicated([*SCORE, "id", "id_after", "value", "value_after"])]
     is_equal = both["value"] == both["value_after"]
     changes: list[Change] = []
-    known = measures_of(pd.concat([before, after]), {}, own)
+    known = measures_of(pd.concat([before, after]), own)
     measures = {measure.names: measure for measure in known}
     for names, cells in both[~is_equal].groupby(SCORE, sort=False):
         changes += _tested(measures[names], cells)
@@ -96,7 +96,7 @@ def compare_scores(
 def _distinct(scores: pd.DataFrame) -> pd.DataFrame:
     """A row for each cell and measure: values, errors and counts by seed."""
     names = scores["metric"].unique()
-    relative = [name for name in names if metric_named(name, {}).relative_to_teacher]
+    relative = [name for name in names if metric_named(name).relative_to_teacher]
     of_itself = (scores["method"] == "teacher") & scores["metric"].isin(relative)  # rounding alone
     whole = scores.loc[(scores["slice"] == "") & ~of_itself]
     whole = whole.loc[~whole.duplicated([*CELL, *SCORE, "id"])]

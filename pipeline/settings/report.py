@@ -29,8 +29,6 @@ class ReportSettings(Settings):
     methods: dict[str, Method] = Field(min_length=1)  # with overrides, by their names in the grid
     primary: tuple[str, ...] = ()  # measures that are shown first; empty: see Results
     contrasts: dict[str, ContrastFamily] = {}  # by the family's name
-    titles: dict[str, str] = Field(default_factory=dict)  # of metrics, instead of ours
     config: dict[str, object] = Field(default_factory=dict)  # the whole configuration, validated
     given: str = ""  # the configuration as JSON, its keys in the order of the file
     missing: tuple[MissingCell, ...] = ()  # of a partial report
-    version: str = ""  # of DistilBench

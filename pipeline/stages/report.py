@@ -53,7 +53,7 @@ def write_report(
     inputs: ReportInputs,
 ) -> str:
     """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
-    results = assemble(inputs, settings.titles, settings.primary)
+    results = assemble(inputs, settings.primary)
     comparisons = compare(results, settings, inputs.manifests)
     scores = {str(name): column.tolist() for name, column in results.scores.items()}
     schemas.write(folder / "scores.parquet", scores, schemas.SCORES)

@@ -41,14 +41,16 @@ def compare(
     }
     detectable = detectable_differences(differences)
     trained_on = changes.trained_on(settings.config, manifests or {})
+    plain = gap_closed.baseline_of(settings.methods)
+    baseline = plain if plain in results.method_names else ""
     return Comparisons(
         results=results,
         intervals=dict(_intervals(results)),
         differences=differences,
         letters=dict(_letters(results, differences)),
         detectable=detectable,
-        gap_baseline=gap_closed.trained_baseline(results, settings.methods),
-        gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
+        gap_baseline=baseline,
+        gaps_closed=tuple(gap_closed.gaps_closed(results, baseline)),
         teacher_size_effects=changes.teacher_size_effects(results),
         contrasts=contrasts_of(results, settings.contrasts),
         changes_elsewhere=changes.changes_elsewhere(results, trained_on),

@@ -24,15 +24,8 @@ def baseline_of(methods: Mapping[str, Method]) -> str:
     return next(plain, "")
 
 
-def trained_baseline(results: Results, methods: Mapping[str, Method]) -> str:
-    """The same; empty if it was not trained."""
-    baseline = baseline_of(methods)
-    return baseline if baseline in results.method_names else ""
-
-
-def gaps_closed(results: Results, methods: Mapping[str, Method]) -> Iterator[GapClosed]:
+def gaps_closed(results: Results, baseline: str) -> Iterator[GapClosed]:
     """Every method's share on every measure that doesn't already compare with the teacher."""
-    baseline = baseline_of(methods)
     for pair in results.pairs:
         for measure in results.ranked_measures:
             if results.is_held_against_teacher(pair, measure):

@@ -182,9 +182,7 @@ def unlisted(name: str, higher_is_better: bool | None = None) -> Metric:
     return Metric(name, name.replace("_", " "), "", higher_is_better, 3, signed=True)
 
 
-def metric_named(
-    name: str, titles: Mapping[str, str], own: Mapping[str, Metric] | None = None
-) -> Metric:
+def metric_named(name: str, own: Mapping[str, Metric] | None = None) -> Metric:
     """How to show a metric; one that isn't listed here is shown as descriptive.
 
     A colon in `name` is followed by the filter with which lm-eval extracted the answer. `own` are
@@ -196,7 +194,7 @@ def metric_named(
     if metric.name == PASS_AT_K:
         metric = replace(metric, title=base.replace("pass_at_", "pass@"))
     title = f"{metric.title}, {answer_filter}" if answer_filter else metric.title
-    return replace(metric, name=name, title=titles.get(name, title))
+    return replace(metric, name=name, title=title)
 
 
 def column_order(task: str, part: str, name: str) -> tuple[int, int, str, str, str]:

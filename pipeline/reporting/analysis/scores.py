@@ -205,13 +205,11 @@ def _sized(name: str, sizes: Mapping[str, int]) -> str:
     return f"{name} ({amount(sizes[name])})" if name in sizes else name
 
 
-def assemble(
-    inputs: ReportInputs, titles: Mapping[str, str], primary: tuple[str, ...] = ()
-) -> Results:
+def assemble(inputs: ReportInputs, primary: tuple[str, ...] = ()) -> Results:
     """All results that tables, plots and page show."""
     items = item_matrices(inputs.grid, inputs.item_sums)
     scores = score(inputs.grid, items)
-    measures = measures_of(scores, titles, metrics_of(inputs.manifests))
+    measures = measures_of(scores, metrics_of(inputs.manifests))
     rows = _rows(inputs.grid)
     trained = [row for row in rows if row.kind == "method"]
     pairs = tuple(dict.fromkeys(row.pair for row in trained))
@@ -244,16 +242,12 @@ def score(grid: pd.DataFrame, items: Mapping[ScoreKey, ItemMatrix]) -> pd.DataFr
     return cells.rename(columns={"eval_id": "id"}).loc[:, schemas.SCORES.names]
 
 
-def measures_of(
-    scores: pd.DataFrame, titles: Mapping[str, str], own: OwnMetrics = NO_OWN
-) -> tuple[Measure, ...]:
+def measures_of(scores: pd.DataFrame, own: OwnMetrics = NO_OWN) -> tuple[Measure, ...]:
     """The measures in a table of scores (`schemas.SCORES`), in the order of the columns."""
     highest = scores.groupby(["task", "metric"])["value"].agg("max").to_dict()
     scored = set(scores[["task", "slice", "metric"]].itertuples(index=False, name=None))
     return tuple(
-        Measure(
-            task, metric_named(name, titles, own.get(task)).on_scale_of(highest[task, name]), part
-        )
+        Measure(task, metric_named(name, own.get(task)).on_scale_of(highest[task, name]), part)
         for task, part, name in sorted(scored, key=lambda key: column_order(*key))
     )
 
