@@ -117,10 +117,8 @@ def is_intact(folder: Path) -> bool:
 def read_verified(path: Path) -> bytes:
     """The bytes of a file, as its artifact was made. Raises ValueError where they are not."""
     folder = path.parent
-    if not has_manifest(folder):
-        return path.read_bytes()
-    digest = read_manifest(folder).get("files", {}).get(path.name)
-    if digest is None:
+    files = read_manifest(folder).get("files", {}) if has_manifest(folder) else {}
+    if (digest := files.get(path.name)) is None:
         return path.read_bytes()
     if fault := fault_of_size(path, digest):
         raise damaged(folder, fault)

@@ -17,7 +17,7 @@ from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.parts import begun as begun_parts
-from workflow.jobs.parts import marker, name_of
+from workflow.jobs.parts import marker
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reasons
 from workflow.launch import run_lock
@@ -127,7 +127,7 @@ def _of_artifact(artifact: Artifact, clock: _Clock) -> UnfinishedJob:
         return whole
     left = [part for part in parts if not Path(marker(artifact, part)).is_dir()]
     jobs = [
-        _job(artifact.stage, name_of(artifact, part), marker(artifact, part), clock)
+        _job(artifact.stage, part.name_of(artifact.id), marker(artifact, part), clock)
         for part in left
     ]
     by_status = {job.status: job for job in reversed(jobs)}  # of each status the first

@@ -16,7 +16,7 @@ from workflow.config import name_checks
 from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
-from workflow.jobs.parts import marker, name_of
+from workflow.jobs.parts import marker
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_changes
 from workflow.launch.gpu_lease import visible_names
@@ -110,7 +110,7 @@ def plan_of(jobs: Jobs, slots: int, machine: Machine = CPU) -> Plan:
     steps = [step for job in jobs.unfinished for step in _steps(jobs, job, reasons, costs)]
     seconds = {step.id: step.cost.seconds / step.cost.ranks for step in steps if step.cost}
     of_parts = {
-        job.id: [seconds[name_of(job, part)] for part in jobs.unfinished_parts(job)]
+        job.id: [seconds[part.name_of(job.id)] for part in jobs.unfinished_parts(job)]
         for job in jobs.unfinished
     }
     manifest = read_manifest(Path(jobs.report))
@@ -131,7 +131,7 @@ def _steps(jobs: Jobs, artifact: Artifact, reasons: Reasons, costs: Costs) -> It
     """The jobs of an unfinished artifact: those of its parts, and its own."""
     why, stage = reasons.of(artifact), artifact.stage
     for part in jobs.unfinished_parts(artifact):
-        name, output = name_of(artifact, part), marker(artifact, part)
+        name, output = part.name_of(artifact.id), marker(artifact, part)
         yield Step(stage, name, output, why, costs.of_job(artifact, is_part=True))
     yield Step(stage, artifact.id, artifact.path, why, costs.of_job(artifact))
 

@@ -25,11 +25,6 @@ def uncut(_: Artifact) -> int:
     return 1
 
 
-def name_of(artifact: Artifact, part: Part) -> str:
-    """The name of a part's job, as its log and its measured seconds have it."""
-    return part.name_of(artifact.id)
-
-
 def marker(artifact: Artifact, part: Part) -> str:
     """The path of what is there once the job of a part has ended well."""
     return str(part.marker(RESULTS / "state" / artifact.id, Path(artifact.path)))

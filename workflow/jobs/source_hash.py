@@ -135,10 +135,8 @@ def _parsed(module: str) -> Parsed:
     # assets beside a package (templates, styles) are code too
     if path.name == "__init__.py":
         assets = [file.read_bytes() for file in sorted(path.parent.glob("*.*")) if _is_asset(file)]
-    known, key = (
-        _parsed_files(),
-        hashlib.sha256(b"\0".join([_parser(), source, *assets])).hexdigest(),
-    )
+    known = _parsed_files()
+    key = hashlib.sha256(b"\0".join([_parser(), source, *assets])).hexdigest()
     if key not in known:
         tree, code = ast.parse(source, str(path)), list[str]()
         _spell(tree, code)

@@ -147,10 +147,8 @@ def _take_over(request: JobRequest, files: list[int]) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
     # what the server's own streams have found out of their files, such as seeking, may not hold
-    sys.stdin, sys.stdout = (
-        os.fdopen(0, closefd=False),
-        os.fdopen(1, "w", buffering=1, closefd=False),
-    )
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
