@@ -11,10 +11,12 @@ C.-Y. Lin, 2004. ROUGE: A Package for Automatic Evaluation of Summaries.
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import regex
 from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenize import tokenize
 
 from pipeline.data.scripts import SPACELESS
 
@@ -23,25 +25,39 @@ SPACED = rf"[\p{{L}}\p{{M}}\p{{N}}--{SPACELESS}]"
 WORD = regex.compile(rf"{SPACELESS}\p{{M}}*|{SPACED}+|\p{{S}}", regex.V1)
 ALPHANUMERIC = regex.compile(r"[\p{L}\p{N}]")
 SHORTEST_STEMMED = 4  # characters, as `rouge-score` has it
+STEMS = 2**16  # words whose stems are kept
+
+
+class Stemmer:
+    """Porter's stemmer, which takes longer than all else: a word is stemmed once, and kept."""
+
+    def __init__(self) -> None:
+        self.stem = lru_cache(STEMS)(PorterStemmer().stem)
+
+
+class PapersWords:
+    """The tokenizer of `RougeScorer` itself."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        return tokenize(text, STEMMER)
 
 
 class UnicodeWords:
     """A tokenizer for `RougeScorer` that knows the words of every script."""
 
-    def __init__(self) -> None:
-        self._stem = PorterStemmer().stem
-
     def tokenize(self, text: str) -> list[str]:
         """The words of a text in Unicode's compatibility form, case folded."""
         words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
         return [
-            self._stem(word) if word.isascii() and len(word) >= SHORTEST_STEMMED else word
+            STEMMER.stem(word) if word.isascii() and len(word) >= SHORTEST_STEMMED else word
             for word in words
         ]
 
 
+STEMMER = Stemmer()
 WORDS = UnicodeWords()
-PAPERS = RougeScorer(["rougeL"], use_stemmer=True)
+PAPERS = RougeScorer(["rougeL"], tokenizer=PapersWords())
 UNICODE = RougeScorer(["rougeL"], tokenizer=WORDS)
 
 
