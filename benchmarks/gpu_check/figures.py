@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.results import markdown
+
 Verdict = Literal["pass", "FAIL", "-"]
 Status = Literal["ok", "failed", "timed out", "not run", "skipped"]
 WIDTH = 100
@@ -77,10 +79,7 @@ def short(value: float | str) -> str:
 def table(outcomes: Sequence[Outcome]) -> str:
     """A row for each figure, and one for each check that has none; Markdown, to paste."""
     head = ("check", "figure", "measured", "target", "verdict", "s")
-    rows = [head, tuple("---" for _ in head)]
-    for outcome in outcomes:
-        rows += _rows(outcome)
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(head, (row for outcome in outcomes for row in _rows(outcome)))
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, ...]]:

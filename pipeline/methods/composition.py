@@ -46,7 +46,7 @@ def compose(base: Method | None, parts: Mapping[Kind, str]) -> Method:
 
 def check(resolved: ResolvedMethod) -> None:
     """Raises ValueError saying why, where a loss makes no sense on the policy's text."""
-    for fault in _faults(resolved):
+    if fault := next(_faults(resolved), None):
         raise ValueError(fault)
 
 

@@ -123,10 +123,11 @@ class ResolvedMethod:
     """A method with a value for each of its hyperparameters."""
 
     method: Method
+    # in the order of FIELDS
     loss_settings: dict[str, object]
     policy_settings: dict[str, object]
     update_settings: dict[str, object]
-    feature_settings: dict[str, object] = field(default_factory=dict)
+    feature_settings: dict[str, object]
 
     @property
     def settings(self) -> dict[str, object]:
@@ -200,13 +201,7 @@ def resolve(
         settings[kind] = {
             key: field.check(values.get(key, field.default)) for key, field in known.items()
         }
-    return ResolvedMethod(
-        method,
-        settings["losses"],
-        settings["data_policies"],
-        settings["teacher_updates"],
-        settings["feature_losses"],
-    )
+    return ResolvedMethod(method, *settings.values())
 
 
 def _check_owners(method: Method, keys: Iterable[str]) -> None:
