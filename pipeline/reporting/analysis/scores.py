@@ -26,7 +26,7 @@ class Pair:
     @property
     def short_title(self) -> str:
         """The teacher and the student where space is short."""
-        return f"{self.teacher} → {self.student}" if self.teacher else self.student
+        return f"{self.teacher} → {self.student}"
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Results:
 
     def title(self, pair: Pair) -> str:
         """The teacher and the student with their numbers of parameters."""
-        student = f"student {self.sized_student(pair.student)}"
-        return f"Teacher {self.sized_teacher(pair.teacher)}, {student}" if pair.teacher else student
+        teacher, student = self.sized_teacher(pair.teacher), self.sized_student(pair.student)
+        return f"Teacher {teacher}, student {student}"
 
     def rows(self, pair: Pair) -> tuple[Row, ...]:
         """The rows of a pair: its references, then its methods."""

@@ -27,10 +27,7 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
         pair.student: f"student {results.sized_student(pair.student)}" for pair in results.pairs
     }
     several = len(students) > 1
-    rows = {
-        pair: f"Teacher {results.sized_teacher(pair.teacher)}" * bool(pair.teacher)
-        for pair in results.pairs
-    }
+    rows = {pair: f"Teacher {results.sized_teacher(pair.teacher)}" for pair in results.pairs}
     estimates = [
         estimate_of(comparisons, row, measure, rows[pair], students[pair.student] * several)
         for measure in results.ranked_measures

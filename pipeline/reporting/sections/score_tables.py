@@ -214,5 +214,5 @@ def missing_table(settings: ReportSettings) -> Table | None:
         "and ranks are over the finished cells alone, and will change with the missing ones."
     )
     data = pd.DataFrame([cell.model_dump() for cell in settings.missing])
-    names, shown = ("Teacher", "Student"), lambda *pair: " → ".join(filter(None, pair))
+    names, shown = ("Teacher", "Student"), lambda *pair: " → ".join(pair)
     return Table.of("missing", caption, MISSING_CELLS, pairs, names, data, shown)
