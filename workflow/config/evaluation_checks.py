@@ -77,8 +77,10 @@ def _name_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:
             yield from own_task_checks.task_faults(place, name, own, settings)
         elif name not in (*TEST_SPLIT_TASKS, *definitions.names()):
             yield from _lm_eval_faults(place, name, own)
-    twice = set(repeated(task.name for task in tasks)) - set(settings.tasks)
-    yield from (f"evaluation.tasks: {name!r} is in two suites" for name in sorted(twice))
+    twice = set(repeated(task.name for task in tasks)) - set(repeated(settings.tasks))
+    for name in sorted(twice):
+        where = "in a suite, too: leave it out" if name in settings.tasks else "in two suites"
+        yield f"evaluation.tasks: {name!r} is {where}"
 
 
 def _seed_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:
