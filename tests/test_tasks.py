@@ -71,6 +71,7 @@ def test_the_index_knows_what_lm_eval_has():
         ({"tasks": ["arc_eazy"]}, "did you mean arc_easy"),
         ({"tasks": ["squadv2"]}, "by code of its own"),
         ({"tasks": ["ag_news"]}, "by code of its own"),  # as a file says that it includes
+        ({"tasks": ["ruler"]}, r"of its member ruler_\w+, its documents are made by code"),
         ({"tasks": ["humaneval_instruct"]}, "runs what a model writes as code"),
         ({"tasks": ["chartqa"]}, "shows pictures or sound"),
         ({"tasks": ["dolly", "dolly"]}, "listed twice"),

@@ -16,7 +16,6 @@ from pipeline.tasks import task_yaml
 NAME = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
 TAGS = re.compile(rb"""^["']?tag["']?:[ \t]*(\S.*|(?:\n[ \t]*-[ \t]*\S+)+)""", re.MULTILINE)
 WORD = re.compile(rb"""[^\s"',\[\]{}#:-][^\s"',\[\]{}#:]*""")
-GROUP = re.compile(rb"^group:", re.MULTILINE)
 
 
 def root() -> Path:
@@ -44,31 +43,36 @@ def files(name: str) -> tuple[Path, ...]:
     return index().get(name, ())
 
 
+def definitions(name: str) -> dict[Path, dict[str, Any]]:
+    """What each file that defines a name says, with all that it includes."""
+    return {path: task_yaml.read(path)[0] for path in files(name)}
+
+
 @cache
-def folders(name: str) -> tuple[Path, ...]:
-    """The folders that define a name and, of a group, its members and theirs."""
-    parents: set[Path] = set()
+def reached(name: str) -> dict[Path, dict[str, Any]]:
+    """The definitions of a name and, of a group, of its members and theirs."""
+    reached: dict[Path, dict[str, Any]] = {}
     waiting, seen = [name], {name}
     while waiting:
-        for path in files(waiting.pop()):
-            parents.add(path.parent)
-            members = _members(path.read_bytes()) - seen
-            seen |= members
-            waiting += sorted(members)
+        new = definitions(waiting.pop())
+        members = {member for values in new.values() for member in task_yaml.members(values)}
+        reached |= new
+        waiting += sorted(members - seen)
+        seen |= members
+    return reached
+
+
+def folders(name: str) -> tuple[Path, ...]:
+    """The folders that define a name and, of a group, its members and theirs."""
+    parents = {path.parent for path in reached(name)}
     return tuple(path for path in sorted(parents) if not parents & set(path.parents))
 
 
-def _members(text: bytes) -> set[str]:
-    """The known names that a group's file mentions; names of other tasks do no harm."""
-    words = WORD.findall(text) if GROUP.search(text) else []
-    return {word.decode() for word in words} & index().keys()
-
-
-def definitions(name: str) -> list[dict[str, Any]]:
-    """What each file that defines a name says, with all that it includes."""
-    return [task_yaml.read(path)[0] for path in files(name)]
-
-
 def why_not_run(name: str) -> str | None:
-    """What a task asks for that is not done here; None for others."""
-    return next(filter(None, map(task_yaml.why_not_run, definitions(name))), None)
+    """What a task or a member of a group asks for that is not done here; None for others."""
+    for path, values in reached(name).items():
+        if reason := task_yaml.why_not_run(values):
+            return (
+                reason if path in files(name) else f"of its member {values.get('task')}, {reason}"
+            )
+    return None

@@ -7,7 +7,7 @@ name: which files its Python opens can't be told without running it.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ class Definition:
     @property
     def is_group(self) -> bool:
         """Whether it is a group of other tasks."""
-        return "group" in self.values and "class" not in self.values
+        return task_yaml.is_group(self.values)
 
     @property
     def name(self) -> object:
@@ -49,7 +49,7 @@ class Definition:
     @property
     def members(self) -> set[str]:
         """The names of a group's tasks, groups and tags."""
-        return set(_member_names(self.values.get("task"))) if self.is_group else set()
+        return task_yaml.members(self.values)
 
     @property
     def directions(self) -> dict[str, bool]:
@@ -75,17 +75,6 @@ class Definition:
 def _metric_name(metric: object) -> str:
     """A metric's name, which for a function is that of its own."""
     return metric.rpartition(".")[2] if isinstance(metric, Function) else str(metric)
-
-
-def _member_names(members: object) -> Iterator[str]:
-    """The names in a group's list, and in groups that are written out in there."""
-    for member in members if isinstance(members, list) else []:
-        if isinstance(member, str):
-            yield member
-        elif isinstance(member, Mapping) and isinstance(member.get("task"), list):
-            yield from _member_names(member["task"])
-        elif isinstance(member, Mapping):
-            yield str(member.get("group") or member.get("task"))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """YAML files of tasks as lm-eval has them, read as data: nothing that they name runs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,24 @@ def why_not_run(values: Mapping[str, object]) -> str | None:
     """What a task asks for that is not done here; None for others."""
     reasons = (reason for reason, keys in NOT_RUN.items() if any(map(values.get, keys)))
     return next(reasons, None)
+
+
+def is_group(values: Mapping[str, object]) -> bool:
+    """Whether a file defines a group of other tasks."""
+    return "group" in values and "class" not in values
+
+
+def members(values: Mapping[str, object]) -> set[str]:
+    """The names of a group's tasks, groups and tags; none of a task."""
+    return set(_member_names(values.get("task"))) if is_group(values) else set()
+
+
+def _member_names(members: object) -> Iterator[str]:
+    """The names in a group's list, and in groups that are written out in there."""
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, str):
+            yield member
+        elif isinstance(member, Mapping) and isinstance(member.get("task"), list):
+            yield from _member_names(member["task"])
+        elif isinstance(member, Mapping):
+            yield str(member.get("group") or member.get("task"))

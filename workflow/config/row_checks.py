@@ -115,7 +115,7 @@ def _task_values(name: str, own: OwnTasks | None) -> Mapping[str, object]:
     definitions = own.of_name(name) if own is not None else []
     if own is not None and definitions:
         return {} if own.is_several(name) else definitions[0].values
-    of_lm_eval = lm_eval_index.definitions(name)
+    of_lm_eval = lm_eval_index.definitions(name).values()
     return next((values for values in of_lm_eval if values.get("task") == name), {})
 
 
