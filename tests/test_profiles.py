@@ -286,3 +286,13 @@ def test_a_job_sees_the_gpu_that_it_has_claimed_and_takes_no_more_of_it_and_of_t
         device, _, rest = shown(driver, tmp_path, *command).partition(" ")
         assert device in {"GPU-aa", "GPU-bb"}
         assert rest == limits
+
+
+@pytest.mark.slow
+def test_data_models_and_tasks_can_be_made_before_all_else_where_there_is_a_network(
+    project: Copy, tiny: dict[str, Any]
+):
+    changes = {"experiment": "login", "data.seed": 7, "evaluation.tasks": ["heldout", "dolly"]}
+    planned = project.planned(edited(tiny, changes), "--omit-from", "tokens")
+    stages = {path.split("/")[0] for path in planned}
+    assert stages == {"data", "tokenizers", "models", "tasks"}
