@@ -121,8 +121,10 @@ def test_tasks_without_a_definition_take_files_with_lm_eval_s_columns(
 ):
     job = lm_eval_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
     assert lm_eval_documents.gather(job, [], tmp_path).count == 2
-    loaded = lm_eval_tasks.load(task, lm_eval_tasks.stored(tmp_path), None, "a test")
-    assert next(lm_eval_tasks.tried_documents(loaded.tasks[task])).answers == target
+    loaded = lm_eval_tasks.load(task, lm_eval_tasks.stored(tmp_path), None, "a test").tasks[task]
+    document, has_choices = loaded.eval_docs[0], loaded.config.doc_to_choice
+    answers = loaded.doc_to_choice(document) if has_choices else [loaded.doc_to_target(document)]
+    assert answers == target
 
 
 def test_a_document_that_does_not_suit_the_task_is_named(tmp_path: Path):

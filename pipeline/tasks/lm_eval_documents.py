@@ -76,10 +76,7 @@ def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocume
 
     stored = lm_eval_tasks.stored(folder)
     loaded = lm_eval_tasks.load(job.lm_eval_task, stored, job.shots, job.task, own)
-    lost = {
-        name: [each.lacks_answer for each in lm_eval_tasks.tried_documents(task)]
-        for name, task in loaded.tasks.items()
-    }
+    lost = {name: [*lm_eval_tasks.lacking_answers(task)] for name, task in loaded.tasks.items()}
     counts = {name: len(each) for name, each in lost.items()}
     evaluated = {
         name: documents[name][evaluation_split(lm_eval_tasks.definition_of(task))]

@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,6 @@ class LoadedTasks:
         """The group of that name, where lm-eval scores it as one."""
         group = self.groups.get(name)
         return group if group is not None and group.has_aggregation else None
-
-
-@dataclass(frozen=True)
-class TriedDocument:
-    """A document as a task reads it."""
-
-    prompt: str
-    answers: Sequence[object]  # its choices, or the one that is right
-    lacks_answer: bool  # whether the one that is right is none of its choices
 
 
 @dataclass(frozen=True)
@@ -227,8 +218,8 @@ def required_splits(definition: Definition, shots: int | None, splits: Splits) -
     }
 
 
-def tried_documents(task: ConfigurableTask) -> Iterator[TriedDocument]:
-    """Each document as the task reads it.
+def lacking_answers(task: ConfigurableTask) -> Iterator[bool]:
+    """Tries each document: whether its right answer is none of its choices, so that all are wrong.
 
     Raises:
         ValueError: for a document that the task can't read.
@@ -236,12 +227,9 @@ def tried_documents(task: ConfigurableTask) -> Iterator[TriedDocument]:
     for number, document in enumerate(task.eval_docs):
         assert isinstance(document, Mapping)
         try:
-            has_choices = task.config.doc_to_choice
-            answers = (
-                task.doc_to_choice(document) if has_choices else [task.doc_to_target(document)]
-            )
-            prompt, is_lost = str(task.doc_to_text(document)), _lacks_answer(task, document)
-            yield TriedDocument(prompt, answers, is_lost)
+            task.doc_to_text(document)
+            (task.doc_to_choice if task.config.doc_to_choice else task.doc_to_target)(document)
+            yield _lacks_answer(task, document)
         except Exception as error:
             raise ValueError(
                 f"{task.task_name}: document {number} does not suit it ({error}); it has "
@@ -251,7 +239,6 @@ def tried_documents(task: ConfigurableTask) -> Iterator[TriedDocument]:
 
 
 def _lacks_answer(task: ConfigurableTask, document: Mapping[str, Any]) -> bool:
-    """Whether lm-eval will take any choice for wrong, as one that is none of them is right."""
     if task.OUTPUT_TYPE != "multiple_choice" or task.config.process_results is not None:
         return False
     choices = task.doc_to_choice(document)
