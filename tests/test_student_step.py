@@ -11,6 +11,8 @@ import torch
 from players import Setup, llama, run, trained
 from stage_commands import LONG
 
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.diverged import Diverged
@@ -100,6 +102,13 @@ def test_a_teacher_without_numbers_is_the_one_that_is_blamed(method: str) -> Non
 def test_a_teacher_that_follows_its_student_is_not_blamed_for_it(method: str, keys: str) -> None:
     made = run(Setup(method, steps=4, learning_rate=1e30))
     with pytest.raises(Diverged, match=keys):
+        list(train(made, initial_state(made)))
+
+
+def test_a_rate_of_projectors_that_is_too_high_is_named() -> None:
+    steep = resolve(METHODS["hidden_mse"], {"projector_rate": 1e30})
+    made = run(Setup(steep, steps=3))
+    with pytest.raises(Diverged, match="learning_rate or projector_rate may help"):
         list(train(made, initial_state(made)))
 
 

@@ -74,7 +74,7 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
             scalars.read()  # the time of the last step counts too
         accounts.add(meter.cost())
         row = metrics_row(state, rate, batch, validation)
-        state.pending = PendingMetrics(row, scalars, batch.texts, run.teacher)
+        state.pending = PendingMetrics(row, scalars, batch.texts, run)
         yield state.step
     flush_metrics(state)
 
@@ -93,8 +93,7 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     run.ranks.sum_in_place([loss_nats, *means])
     scalars = AsyncScalars([loss_nats, norm, *means])
     if run.needs_synchronous_metrics:
-        teacher = run.teacher_as_it_came(state.step)
-        loss_value, *_ = read_finite(scalars, state.step, batch.texts, teacher, run.rate_keys)
+        loss_value, *_ = read_finite(run, state.step, batch.texts, scalars)
         if isinstance(run.loss, AdaptiveLoss):
             progress = state.step / run.steps
             state.loss = run.loss.update_state(state.loss, loss_value, progress)

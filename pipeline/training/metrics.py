@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pipeline.data.batch import Text
-from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.diverged import Diverged
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
@@ -12,7 +12,7 @@ from pipeline.training import agreement
 from pipeline.training.batches import StepBatch
 from pipeline.training.checkpoint_selection import Validation
 from pipeline.training.rewards import mean_reward
-from pipeline.training.state import TrainingState
+from pipeline.training.state import TrainingRun, TrainingState
 from pipeline.training.step_log import Row
 
 
@@ -24,19 +24,14 @@ def flush_metrics(state: TrainingState) -> None:
     if state.pending is None:
         return
     pending, step = state.pending, len(state.rows)
-    numbers = read_finite(pending.scalars, step, pending.texts, pending.teacher)
-    loss_nats, norm, *means = numbers
+    loss_nats, norm, *means = read_finite(pending.run, step, pending.texts, pending.scalars)
     measured = {"loss_nats": loss_nats, "gradient_norm": norm, **agreement.row_of(means)}
     state.rows.append(pending.row | measured)
     state.pending = None
 
 
 def read_finite(
-    scalars: AsyncScalars,
-    step: int,
-    texts: Sequence[Text],
-    teacher: Teacher | None,
-    rate_keys: str = "training.learning_rate",
+    run: TrainingRun, step: int, texts: Sequence[Text], scalars: AsyncScalars
 ) -> list[float]:
     """Loss, gradient norm and what else was measured; Diverged unless the first two are finite.
 
@@ -46,6 +41,7 @@ def read_finite(
     loss_nats, norm, *_ = numbers
     if math.isfinite(loss_nats) and math.isfinite(norm):
         return numbers
+    teacher = run.teacher_as_it_came(step)
     if isinstance(teacher, LiveTeacher | AlignedTeacher):
         teacher.check_finite(texts, step)
     examples = ", ".join(text.example_id for text in texts[:4])
@@ -53,7 +49,7 @@ def read_finite(
     fault = f"gradient norm is {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
     raise Diverged(
         f"the {fault} at step {step + 1}, on the batch of {examples}{more}; "
-        f"a lower {rate_keys} may help"
+        f"a lower {run.rate_keys} may help"
     )
 
 

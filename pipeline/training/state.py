@@ -97,8 +97,12 @@ class TrainingRun:
     @property
     def rate_keys(self) -> str:
         """The keys of the learning rates, to be lowered where numbers are no longer finite."""
-        has_own = "adapter_rate" in self.settings.method.update_settings
-        return "training.learning_rate" + " or adapter_rate" * has_own
+        keys = ["training.learning_rate"]
+        if "adapter_rate" in self.settings.method.update_settings:
+            keys.append("adapter_rate")
+        if self.features is not None and self.features.weights:
+            keys.append("projector_rate")
+        return " or ".join(keys)
 
     @property
     def needs_synchronous_metrics(self) -> bool:
@@ -114,7 +118,7 @@ class PendingMetrics:
     row: Row
     scalars: AsyncScalars  # loss and gradient norm
     texts: Sequence[Text]
-    teacher: Teacher | None
+    run: TrainingRun
 
 
 @dataclass
