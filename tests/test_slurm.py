@@ -20,6 +20,7 @@ from test_launched_ranks import environment as meeting_environment
 from test_launched_ranks import meeting
 
 from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -27,12 +28,11 @@ LOOK_SECONDS = 0.3
 LONGEST_SECONDS = 3600  # a run that nobody answers would wait for ever
 WITH_GPU = {"teacher", "student", "teacher_cache", "evaluation"}
 
-# A training run that lasts long enough to be met; no more jobs than the faults need
+# Training runs that last long enough to be met; no more jobs than the faults need
 FEWER = {
     "initial_sft": None,
     "teachers.large.training": {"steps": 600},
-    "methods.sft": {"training": {"steps": 600}},
-    "methods.jsd": {"training": {"steps": 600}},
+    "methods": {"jsd": {"training": {"steps": 600}}},
     "evaluation.tasks": ["heldout"],
 }
 
@@ -66,13 +66,18 @@ class Ran:
         return (self.project.folder / "results/logs" / stage / f"{id}.log").read_text()
 
 
+def untrained(grid: Grid) -> Artifact:
+    """The evaluation of the student before training."""
+    return grid.evaluations[grid.start_model("small", 1)]
+
+
 def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -> Ran:
     """The experiment from nothing to its report, faults included."""
     (project.folder / "tiny.json").write_text(json.dumps(config))
     grid, seen, began = Grid(validate(config)), Seen(), time.monotonic()
     faults = [
-        hang(project, cluster, seen, grid.student("sft", "small", "large", 1).id),
-        overrun(project, cluster, grid.student("jsd", "small", "large", 1).id),
+        hang(project, cluster, seen, grid.student("jsd", "small", "large", 1).id),
+        overrun(cluster, untrained(grid).id),
         cancel(project, cluster, grid.teacher("large").id),
         drain(project, cluster, seen, grid.teacher("large").path),
     ]
@@ -136,7 +141,7 @@ def test_a_cancelled_job_is_started_again_and_goes_on_where_it_was(ran: Ran):
 
 
 def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
-    student = ran.grid.student("sft", "small", "large", 1).id
+    student = ran.grid.student("jsd", "small", "large", 1).id
     first, second = ran.submissions("student", student)
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")  # of itself
     # 15 minutes are the least that a first attempt gets
@@ -145,8 +150,7 @@ def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
 
 
 def test_a_job_over_its_time_is_ended_by_slurm_and_gets_more(ran: Ran):
-    student = ran.grid.student("jsd", "small", "large", 1).id
-    first, second = ran.submissions("student", student)
+    first, second = ran.submissions("evaluation", untrained(ran.grid).id)
     assert (first["JobState"], first["TimeLimit"]) == ("TIMEOUT", "00:01:00")
     assert (second["JobState"], second["TimeLimit"]) == ("COMPLETED", "00:30:00")
 
@@ -175,7 +179,7 @@ def test_each_loss_of_a_job_is_told(ran: Ran):
         told = f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{job['JobState']}'"
         assert told in ran.output
         assert f"/{job['JobId']}.log:" in ran.output  # and what SLURM wrote of it follows
-    assert ran.output.count("stopped by signal 15 after step") == 3
+    assert ran.output.count("stopped by signal 15 after step") == 2
     assert "exceeded memory limit" in ran.output
 
 

@@ -1,15 +1,14 @@
 """The tutorials, followed by the letter: their files are written, their commands run."""
 
-import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
-from snaking import ROOT, Copy
+from snaking import ROOT, Copy, environment
 
 TUTORIALS = ROOT / "docs/tutorials"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -54,20 +53,12 @@ def write(folder: Path, text: str) -> None:
 def run(folder: Path, line: str) -> str:
     """The output of a command of a tutorial."""
     command = line.removeprefix("$ ").replace("distilbench ", "python -m workflow.commands.main ")
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
-    }
-    done = subprocess.run(
-        command,
-        shell=True,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    allowed = {0, PLANNED} if " plan " in command else {0}
+    program, *words = shlex.split(command)
+    if program == "cat":
+        return Path(folder, *words).read_text()
+    assert program == "python", line
+    done = forked.jobs().run(words, folder, environment() | {"PYTHONPATH": str(folder)})
+    allowed = {0, PLANNED} if "plan" in words else {0}
     assert done.returncode in allowed, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
 
