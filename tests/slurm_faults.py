@@ -51,9 +51,10 @@ def hang(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]
     cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
 
-def overrun(cluster: Cluster, id: str) -> Iterator[None]:
-    """Holds a process up until its job's limit, cut to the shortest there is, has passed."""
-    while (process := process_of(f"/{id}")) is None:
+def overrun(project: Copy, cluster: Cluster, id: str) -> Iterator[None]:
+    """Holds an evaluation up until its limit, cut to the shortest there is, has passed."""
+    log = project.folder / "results/logs/evals" / f"{id}.log"
+    while not (log.exists() and log.read_text() and (process := process_of(f"/{id}"))):
         yield
     os.kill(process, signal.SIGSTOP)
     while (job := _job_of(cluster, id))["RunTime"] < "00:01:02":

@@ -77,7 +77,7 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
     grid, seen, began = Grid(validate(config)), Seen(), time.monotonic()
     faults = [
         hang(project, cluster, seen, grid.student("jsd", "small", "large", 1).id),
-        overrun(cluster, untrained(grid).id),
+        overrun(project, cluster, untrained(grid).id),
         cancel(project, cluster, grid.teacher("large").id),
         drain(project, cluster, seen, grid.teacher("large").path),
     ]

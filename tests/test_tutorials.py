@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +59,13 @@ def run(folder: Path, line: str) -> str:
     if program == "cat":
         return Path(folder, *words).read_text()
     assert program == "python", line
-    done = forked.jobs().run(words, folder, environment() | {"PYTHONPATH": str(folder)})
+    places = environment() | {"PYTHONPATH": str(folder)}
+    if "pytest" in words:  # it rewrites what it imports, so that nothing may be loaded before
+        done = subprocess.run(
+            [sys.executable, *words], cwd=folder, env=places, capture_output=True, text=True
+        )
+    else:
+        done = forked.jobs().run(words, folder, places)
     allowed = {0, PLANNED} if "plan" in words else {0}
     assert done.returncode in allowed, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
