@@ -1,5 +1,6 @@
 """Several ranks of one job: real processes that meet over gloo, and end together."""
 
+import json
 import os
 import signal
 import subprocess
@@ -225,5 +226,16 @@ def test_ranks_that_a_stage_cannot_use_are_refused_before_it_starts(tmp_path: Pa
     done = ran(
         tmp_path, sys.executable, "-m", "workflow.launch.run_stage", str(out), "--ranks", "2"
     )
+    assert done.returncode == 1
+    assert "2 ranks are asked for, and the stage prepare_data can't share its work" in done.stderr
+
+
+def test_limits_of_the_command_line_hold_for_a_job_of_a_configuration_too(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny))
+    of_config = [Grid(validate(tiny)).data().path, "--configfile", "tiny.json"]
+    command = [sys.executable, "-m", "workflow.launch.run_stage", *of_config]
+    done = ran(tmp_path, *command, "--ranks", "2")
     assert done.returncode == 1
     assert "2 ranks are asked for, and the stage prepare_data can't share its work" in done.stderr

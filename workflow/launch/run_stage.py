@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from pipeline.artifacts import part as parts
@@ -57,46 +57,39 @@ class MachineLimits:
 def main() -> None:
     """Runs the job of the artifact that the command line names."""
     prepare_streams()
+    options, stage_flags = _parser().parse_known_args()
+    output, limits = options.output, MachineLimits()
+    if options.configfile:
+        output, limits = prepare_artifact(output, options.configfile, options.profile)
+    names = {field.name for field in fields(MachineLimits)}
+    limits = replace(limits, **{name: vars(options)[name] for name in names & set(vars(options))})
+    if limits.device == "cpu":  # Snakemake counts the cores of all ranks where these have no GPU
+        limits = replace(limits, threads=max(1, limits.threads // limits.ranks))
+    run_stage(output, limits, stage_flags)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("output", type=Path, help="artifact to make, such as results/students/ID")
     parser.add_argument("--configfile", type=Path, help="experiment that the artifact is a part of")
     parser.add_argument("--profile", type=Path, help="with --configfile: workflow profile to obey")
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: if any is")
-    parser.add_argument("--gpu-memory-mb", type=int, default=0, help="to claim; 0: what is visible")
-    parser.add_argument("--ranks", type=int, default=1, help="processes, each with its own GPU")
-    parser.add_argument("--tasks", type=int, default=1, help="SLURM's, which start the ranks")
-    parser.add_argument("--shard", type=int, choices=(0, 1), default=0, help="models over ranks")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of a rank on a GPU, or of all on the CPU"
-    )
-    parser.add_argument("--micro-batch-tokens", type=int)
-    parser.add_argument("--gradient-checkpointing", type=int, choices=(0, 1), default=0)
-    options, stage_flags = parser.parse_known_args()
-    if options.configfile:
-        run_artifact(options.output, options.configfile, options.profile, stage_flags)
-        return
-    limits = MachineLimits(
-        options.device,
-        options.ranks,
-        options.tasks,
-        options.gpu_memory_mb,
-        _threads_of_rank(options.threads, options.ranks, options.device),
-        options.micro_batch_tokens,
-        bool(options.gradient_checkpointing),
-        bool(options.shard),
-    )
-    run_stage(options.output, limits, stage_flags)
+    limits = parser.add_argument_group("limits of the machine, each before that of the profile")
+    limits.argument_default = argparse.SUPPRESS
+    limits.add_argument("--device", choices=("cpu", "gpu"), help="gpu: if any is there")
+    limits.add_argument("--gpu-memory-mb", type=int, help="to claim; 0: what is visible")
+    limits.add_argument("--ranks", type=int, help="processes, each with its own GPU")
+    limits.add_argument("--tasks", type=int, help="SLURM's, which start the ranks")
+    limits.add_argument("--shard", type=int, choices=(0, 1), help="models over ranks")
+    limits.add_argument("--threads", type=int, help="of a rank on a GPU, or of all on the CPU")
+    limits.add_argument("--micro-batch-tokens", type=int)
+    limits.add_argument("--gradient-checkpointing", type=int, choices=(0, 1))
+    return parser
 
 
-def _threads_of_rank(threads: int, ranks: int, device: str) -> int:
-    """Snakemake counts the cores of all ranks where these have no GPU."""
-    return threads if device == "gpu" else max(1, threads // ranks)
-
-
-def run_artifact(
-    output: Path, configfile: Path, profile: Path | None, stage_flags: Sequence[str] = ()
-) -> None:
-    """Runs the job of one artifact of an experiment, with the flags that its rule would pass."""
+def prepare_artifact(
+    output: Path, configfile: Path, profile: Path | None
+) -> tuple[Path, MachineLimits]:
+    """Writes the job file of an artifact; returns its path, and the limits that its rule has."""
     # these take longer to import than many a job of a rule takes to run
     from workflow.jobs.jobs import Jobs
     from workflow.jobs.preparation import path_named, write_job_file
@@ -105,24 +98,23 @@ def run_artifact(
     machine, jobs = machine_of(profile), Jobs.of_file(configfile)
     output = path_named(jobs, output)
     write_job_file(jobs, output)
-    limits = MachineLimits()
     whole, _ = parts.of_marker(output) or (output, None)
     artifact = jobs.grid.artifacts.get(str(whole))
-    if artifact is not None:  # otherwise it is the report
-        requests, job = ResourceRequests(jobs.grid, machine), job_files.Wildcards(artifact.id)
-        limits = MachineLimits(
-            device=requests.device(job),
-            ranks=requests.ranks(job),
-            tasks=requests.nodes(job),
-            shard=bool(requests.shard(job)),
-            gpu_memory_mb=requests.gpu_memory_mb(job, attempt=1),
-            micro_batch_tokens=requests.micro_batch_tokens(job, attempt=1),
-            gradient_checkpointing=bool(requests.gradient_checkpointing(job, attempt=1)),
-        )
-    run_stage(output, limits, stage_flags)
+    if artifact is None:  # it is the report
+        return output, MachineLimits()
+    requests, job = ResourceRequests(jobs.grid, machine), job_files.Wildcards(artifact.id)
+    return output, MachineLimits(
+        device=requests.device(job),
+        ranks=requests.ranks(job),
+        tasks=requests.nodes(job),
+        shard=bool(requests.shard(job)),
+        gpu_memory_mb=requests.gpu_memory_mb(job, attempt=1),
+        micro_batch_tokens=requests.micro_batch_tokens(job, attempt=1),
+        gradient_checkpointing=bool(requests.gradient_checkpointing(job, attempt=1)),
+    )
 
 
-def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str]) -> None:
+def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str] = ()) -> None:
     """Runs the job of an artifact within the machine's limits."""
     file = job_files.path_of(output)
     if not file.is_file():
