@@ -52,11 +52,9 @@ def main() -> None:
     ]
     table = pd.DataFrame(rows)
     table.to_csv(out, index=False)
-    plot(table, out.with_suffix(".svg"))
-    by_position = table.groupby(["method", "checkpoint", "position"])[
-        ["by_teacher", "tokens"]
-    ].sum()
+    by_position = table.groupby(["method", "checkpoint", "position"]).sum(numeric_only=True)
     shares = by_position["by_teacher"] / by_position["tokens"]
+    plot(shares, out.with_suffix(".svg"))
     print(shares.unstack("position").round(3).to_string())
 
 
@@ -71,8 +69,7 @@ def counted(grid: Grid, cell: Cell, prompts: list[Text], width: int) -> Iterator
     for checkpoint, model in checkpoints.items():
         texts = rollouts(grid, cell, model, prompts)
         longest = max(len(text.response_ids) for text in texts)
-        written = np.zeros(longest, dtype=int)
-        by_teacher = np.zeros(longest, dtype=int)
+        written, by_teacher = np.zeros((2, longest), dtype=int)
         for text in texts:
             written[: len(text.response_ids)] += 1
             by_teacher[: len(text.by_teacher)] += np.asarray(text.by_teacher, dtype=int)
@@ -111,21 +108,14 @@ def rollouts(grid: Grid, cell: Cell, model: Artifact, prompts: list[Text]) -> li
     return policy.texts(prompts, context)
 
 
-def plot(table: pd.DataFrame, path: Path) -> None:
+def plot(shares: pd.Series, path: Path) -> None:
     """The teacher's share of the tokens at each position: a line for each method and checkpoint."""
     mpl.use("agg")
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for color, (method, of_method) in enumerate(table.groupby("method")):
+    for color, method in enumerate(shares.index.unique("method")):
         for checkpoint, style in (("start", "--"), ("end", "-")):
-            chosen = of_method[of_method["checkpoint"] == checkpoint]
-            sums = chosen.groupby("position")[["by_teacher", "tokens"]].sum()
-            axes.plot(
-                sums.index,
-                sums["by_teacher"] / sums["tokens"],
-                style,
-                color=f"C{color}",
-                label=f"{method}, {checkpoint} of training",
-            )
+            line, label = shares[method, checkpoint], f"{method}, {checkpoint} of training"
+            axes.plot(line.index, line, style, color=f"C{color}", label=label)
     axes.set(xlabel="position in the response", ylabel="teacher's share of the tokens", ylim=(0, 1))
     axes.legend(frameon=False)
     figure.savefig(path)
