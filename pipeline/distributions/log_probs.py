@@ -98,6 +98,11 @@ class TokenContext:
     spans: "Spans | None" = None  # for a loss over spans
     reference_log_probs: PerToken | None = None  # under the student before its training
 
+    @property
+    def starts(self) -> Int[Tensor, " texts"]:
+        """The index of each text's first token."""
+        return self.lengths.cumsum(0) - self.lengths
+
 
 def log_probs_on(logits: Logits, support: Support) -> LogProbs:
     """Log-probabilities on a support, in float32 at least: the one place that computes them."""

@@ -29,8 +29,7 @@ def split_by_text(values: Values, tokens: TokenContext) -> Sequence[Tensor]:
 
 def to_grid(values: Values, tokens: TokenContext) -> Grid:
     """The rows of `values`, the texts side by side."""
-    starts = tokens.lengths.cumsum(0) - tokens.lengths
-    index = (starts[:, None] + tokens.offsets).clamp(max=len(values) - 1)
+    index = (tokens.starts[:, None] + tokens.offsets).clamp(max=len(values) - 1)
     inside = tokens.offsets < tokens.lengths[:, None]
     return torch.where(inside.reshape(*inside.shape, *(1,) * (values.ndim - 1)), values[index], 0)
 
@@ -38,8 +37,7 @@ def to_grid(values: Values, tokens: TokenContext) -> Grid:
 def from_grid(grid: Grid, tokens: TokenContext) -> Values:
     """The grid's value at each token."""
     text = tokens.sequence - tokens.sequence[:1]
-    starts = tokens.lengths.cumsum(0) - tokens.lengths
-    offset = torch.arange(len(text), device=text.device) - starts[text]
+    offset = torch.arange(len(text), device=text.device) - tokens.starts[text]
     return grid[text, offset]
 
 

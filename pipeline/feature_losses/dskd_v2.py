@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pipeline.distributions.common_tokens import in_student_ids
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken
+from pipeline.distributions.log_probs import LogProbs, PerToken, target_log_prob
 from pipeline.feature_losses import BothModels
 from pipeline.feature_losses.dskd import between_spaces, dual_space, work_between_spaces
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
@@ -69,5 +69,4 @@ class Loss:
 def _in_student_space(t2s: LogProbs, q: LogProbs, top: Int[Tensor, " tokens"]) -> PerToken:
     """-log t2s(b), and the KL from t2s to q where t2s agrees with the teacher."""
     agrees = t2s.argmax(-1) == top
-    cross_entropy = -t2s.gather(-1, top[:, None])[:, 0]
-    return cross_entropy + kl(t2s.detach(), q).where(agrees, 0)
+    return -target_log_prob(t2s, top) + kl(t2s.detach(), q).where(agrees, 0)
