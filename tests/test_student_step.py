@@ -18,7 +18,7 @@ from pipeline.runtime.costs import Compilation
 from pipeline.runtime.diverged import Diverged
 from pipeline.training import checkpoint
 from pipeline.training.batches import prefetch
-from pipeline.training.compile import is_worth_compiling, try_compile
+from pipeline.training.compile import is_worth_compiling, trial_step, try_compile
 from pipeline.training.loop import train
 from pipeline.training.metrics import flush_metrics
 from pipeline.training.state import initial_state
@@ -188,6 +188,16 @@ def test_a_graph_serves_all_layers_batches_and_lengths() -> None:
     list(train(compiled, state))
     # and one of the student's without gradient, for validation
     assert len(graphs) == 4
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].generates_text])
+def test_a_trial_on_drawn_texts_is_a_step_of_any_method_that_writes_and_moves_no_weight(method):
+    made = run(Setup(method, steps=2))
+    before = [weight.clone() for weight in made.student.parameters()]
+    trial_step(made)
+    for weight, value in zip(made.student.parameters(), before, strict=True):
+        assert torch.equal(weight, value)
+        assert weight.grad is not None
 
 
 def test_few_steps_are_not_worth_a_compiler() -> None:

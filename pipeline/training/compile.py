@@ -26,7 +26,7 @@ from pipeline.models.sharding import is_sharded
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
 from pipeline.runtime.ranks import ALONE
-from pipeline.training.batches import StepBatch, readable, with_teacher
+from pipeline.training.batches import StepBatch, learns_from_teacher, readable, with_teacher
 from pipeline.training.loop import mixed_token_losses, train_step
 from pipeline.training.state import TokenLosses, TrainingRun, TrainingState
 
@@ -146,13 +146,15 @@ def trial_batch(run: TrainingRun) -> StepBatch:
     """A step on the first texts of the train set, as if they had been sampled."""
     first = readable(run, run.train_set[: run.settings.training.batch_size])
     texts = [_as_rollout(text) for text in first]
-    return StepBatch(texts, with_teacher(run, texts, step=0), [])
+    return StepBatch(texts, with_teacher(run, texts, step=0, asked=learns_from_teacher(run)), [])
 
 
 def _as_rollout(text: Text) -> Text:
+    """The text with what only sampled ones have; the right response to its prompt is its own."""
     if text.log_probs:
         return text
-    return replace(text, log_probs=[0.0] * text.target_count, advantage=0.0, solution=[])
+    sampled = [0.0] * text.target_count
+    return replace(text, log_probs=sampled, advantage=0.0, solution=text.response_ids)
 
 
 def trial_step(run: TrainingRun, micro_batches: int | None = None) -> None:
