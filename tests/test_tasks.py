@@ -75,6 +75,7 @@ def test_the_index_knows_what_lm_eval_has():
         ({"tasks": ["humaneval_instruct"]}, "runs what a model writes as code"),
         ({"tasks": ["chartqa"]}, "shows pictures or sound"),
         ({"tasks": ["dolly", "dolly"]}, "listed twice"),
+        ({"tasks": ["exposure"]}, "exposure alone measures nothing of a teacher; add heldout"),
         ({"tasks": ["atkd", "mmlu_5_shot"]}, "'mmlu_5_shot' is in a suite, too: leave it out"),
         ({"tasks": ["arc_easy"], "data": {"arc_easy": "no/such.jsonl"}}, "there is no such file"),
         ({"tasks": ["arc_easy"], "data": {"arc_easy": [CODE]}}, "can't read '.py' files"),

@@ -73,14 +73,14 @@ def checkpoint(options: EvaluateOptions, ranks: Ranks) -> PreTrainedModel:
 
 def put_together(evaluator: Evaluator, work: DividedWork) -> None:
     """Writes the records of all tasks from their finished pieces, and the cost of these."""
-    model, watch = evaluator.model, Stopwatch(evaluator.model.device)
+    watch = Stopwatch(evaluator.model.device)
     by_task, made = [], []
     for task in evaluator.settings.tasks:
         names = [piece.name for piece in evaluator.pieces(task)]
         by_task.append(evaluator.records(task, [work.pieces.folder / name for name in names]))
         made += [work.pieces.facts(name) for name in names]
     whole = records.concatenate(by_task)
-    cost = cost_of_pieces(made, model, rest=watch.cost())
+    cost = cost_of_pieces(made, evaluator.model, rest=watch.cost())
     with work.create_whole() as (folder, facts):
         whole.write(folder)
         costs.write(folder, cost)

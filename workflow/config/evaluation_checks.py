@@ -77,6 +77,8 @@ def _name_faults(settings: Evaluation, tasks: list[Task]) -> Iterator[str]:
             yield from own_task_checks.task_faults(place, name, own, settings)
         elif name not in (*TEST_SPLIT_TASKS, *definitions.names()):
             yield from _lm_eval_faults(place, name, own)
+    if settings.tasks == ["exposure"]:
+        yield "evaluation.tasks: exposure alone measures nothing of a teacher; add heldout"
     twice = set(repeated(task.name for task in tasks)) - set(repeated(settings.tasks))
     for name in sorted(twice):
         where = "in a suite, too: leave it out" if name in settings.tasks else "in two suites"
