@@ -66,6 +66,7 @@ def test_line_separators_inside_json_text_do_not_end_a_line(tmp_path: Path) -> N
 
 BAD_LINES = [
     ('{"instruction": "Is it?", "inp', r"a\.jsonl:3: invalid JSON \(Unterminated .* column 27"),
+    ("[", r"a\.jsonl:3: invalid JSON .* in '\['; a file that is one list is to end in \.json"),
     ('["no", "object"]', r"a\.jsonl:3: \['no', 'object'\] is not an object"),
     (
         '{"instruction": "?", "input": ""}',

@@ -197,9 +197,11 @@ def _json_line(location: str, line: str) -> Row:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
+        is_list = line.lstrip().startswith("[")
+        way_out = "a file that is one list is to end in .json" if is_list else "fix or remove it"
         raise ValueError(
             f"{location}: invalid JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
-            "fix or remove the line"
+            f"{way_out}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(location, error) from None
