@@ -98,6 +98,8 @@ def test_an_unknown_method_is_answered_with_all_there_are(tiny: dict[str, Any]):
     assert line.startswith("methods.foward_kl: ")
     assert "did you mean forward_kl?" in line
     assert all(name in line for name in METHODS)
+    row = refusal(tiny, ("methods.jsd_high", {"teacher_weight": 0.9}))
+    assert "allowed: with `method: NAME` or `loss: NAME` any name, or one of sft, " in row
 
 
 def test_an_unknown_task_is_answered_with_those_of_like_names(tiny: dict[str, Any]):

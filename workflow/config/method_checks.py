@@ -44,9 +44,10 @@ def resolved_methods(experiment: Experiment) -> tuple[dict[str, Method], list[st
     for row, choice in experiment.rows.items():
         name = choice.method or row
         if name not in METHODS and _needs_catalogue(row, choice):
+            own_name = "" if choice.method else "with `method: NAME` or `loss: NAME` any name, or "
             faults.append(
-                f"methods.{row}: unknown method {name!r}; {did_you_mean(name, METHODS)}allowed: a "
-                f"`loss` of its own, or one of {', '.join(METHODS)}"
+                f"methods.{row}: unknown method {name!r}; {did_you_mean(name, METHODS)}allowed: "
+                f"{own_name}one of {', '.join(METHODS)}"
             )
             continue
         try:
