@@ -11,7 +11,7 @@ from test_gpu_training import assert_trains
 from torch import Tensor
 
 from pipeline.data.batch import Batch
-from pipeline.data_policies import switch
+from pipeline.distributions import divergences
 from pipeline.distributions.log_probs import LogProbs
 from pipeline.generation import capacity
 from pipeline.models import language_model
@@ -62,7 +62,7 @@ def test_a_copy_from_the_host_in_a_captured_step_is_noticed(
     monkeypatch: pytest.MonkeyPatch, gpu: Ledger
 ):
     monkeypatch.setattr(capacity, "_LAST_ENGINE", {})
-    monkeypatch.setattr(switch, "mixture", copied_mixture)
+    monkeypatch.setattr(divergences, "mixture", copied_mixture)
     student, teacher = model("openllama", 1), model("openllama", 2)
     with pytest.raises(AssertionError):
         assert_captured(lambda: by_policy("switch", student, teacher), gpu)
