@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import psutil
@@ -24,6 +24,8 @@ from workflow.grid.artifact import Artifact
 from workflow.jobs import job_files
 from workflow.jobs.jobs import Jobs
 from workflow.launch.preload_client import SERVER_ADDRESS
+
+Value = TypeVar("Value")
 
 SEED = 20_261_123
 HOLD = "import os, sys; print(os.environ[sys.argv[1]], flush=True); sys.stdin.read()"
@@ -60,12 +62,13 @@ def command(process: int) -> list[bytes]:
     return []
 
 
-def waited(condition: Callable[[], bool], pause: float = 0.01) -> None:
-    """Returns when the condition holds; fails if that takes too long."""
+def waited(condition: Callable[[], Value], pause: float = 0.01) -> Value:
+    """The condition's value when it is true; fails if that takes too long."""
     until = time.monotonic() + LONG
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < until, "it takes too long"
         time.sleep(pause)
+    return value
 
 
 def kill(process: int) -> bool:

@@ -71,16 +71,22 @@ class Workflow:
 
         As long as it is held, its run has something to do.
         """
-        log = self.copy.folder / f"results/logs/{artifact.stage}/{artifact.id}.log"
-        waited(lambda: self.job(artifact) is not None and message in log.read_text(), 0.001)
-        process = self.job(artifact)
-        assert process is not None, f"{artifact.id} was made before it could be held"
-        os.kill(process, signal.SIGSTOP)
+        process = waited(lambda: self._held(artifact, message), 0.001)
+        assert process is not None
         try:
             yield process
         finally:
             with contextlib.suppress(ProcessLookupError):  # whoever was killed took it along
                 os.kill(process, signal.SIGCONT)
+
+    def _held(self, artifact: Artifact, message: str) -> int | None:
+        """The process that makes an artifact, which this stops, if its log says something."""
+        log = self.copy.folder / f"results/logs/{artifact.stage}/{artifact.id}.log"
+        process = self.job(artifact)
+        if process is None or message not in log.read_text():
+            return None
+        os.kill(process, signal.SIGSTOP)
+        return process
 
     def strike(self, victim: str, artifact: Artifact, message: str) -> None:
         """Kills one of its processes while an artifact is being made.

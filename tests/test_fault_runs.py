@@ -4,6 +4,7 @@ The next run goes on, makes nothing again that was finished, and ends with the s
 nothing happened to.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from fault_injection import agree, fill, is_running, kill, small_disk, waited
 from fault_runs import Workflow, finished
 from snaking import Copy
 
-from workflow.commands.run import last_words
+from workflow.commands.run import fresh_log, last_words
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -167,6 +168,9 @@ def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_s
         assert "Directory cannot be locked" in output
         (line,) = last_words(output, ["tiny"])  # Snakemake would have its lock removed
         assert line.startswith("not started: the run of tiny is making the same artifacts")
+        with contextlib.chdir(killed.folder):  # the first one's log stays its own
+            logs = [fresh_log(experiment).name for experiment in ("tiny", "other")]
+        assert logs == ["tiny.second.log", "other.log"]
         assert last_words(output, []) == [row for row in output.splitlines() if row.strip()][-12:]
 
         assert first.process.poll() is None

@@ -42,7 +42,7 @@ def main(
         load.plain_data(str(config or CONFIG))
         os.execve(sys.executable, command_line, environment())
     jobs, began = Jobs.of_file(config or CONFIG), time.time()
-    run = SnakemakeProcess(command_line, _fresh_log(jobs.experiment))
+    run = SnakemakeProcess(command_line, fresh_log(jobs.experiment))
     status = live.follow(jobs, lambda _, seconds: run.has_ended(seconds), began)
     if run.status == 0:
         took, count = duration(time.time() - began), sum(status.done.values())
@@ -63,10 +63,12 @@ def _choose(tracker: str) -> None:
     os.environ[TRACKER] = tracker
 
 
-def _fresh_log(experiment: str) -> Path:
-    """The log of a run; that of the run before stays beside it."""
+def fresh_log(experiment: str) -> Path:
+    """The log of a run. That of the run before stays beside it, and an active one keeps its own."""
     log = RESULTS / "logs" / "run" / f"{experiment}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    if experiment in (run_lock.active_experiments() or ()):
+        return log.with_suffix(".second.log")
     if log.exists():
         log.replace(log.with_suffix(".previous.log"))
     return log
