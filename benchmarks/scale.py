@@ -8,8 +8,7 @@ manifests that list them, so that reading them is checking them. A loaded machin
 column alone. Memory is that of all processes of a command together, looked at once a second.
 
 What bounds them: Snakemake takes about 2 ms and 20 kB for each job that is to run, so a fresh grid
-of 10,000 cells needs a minute and half a gigabyte; a finished one is a file to read for each
-artifact. The report is bounded by reading three small tables a cell, at some 40 µs a column, and by
+of 10,000 cells needs a minute and 0.8 GB; a finished one is a file to read for each artifact. The report is bounded by reading three small tables a cell, at some 40 µs a column, and by
 its plots, which hardly grow with the grid. Beyond some 50,000 cells split the grid into
 experiments: what they share is made once.
 """
@@ -36,14 +35,17 @@ import psutil
 from benchmarks import results
 from benchmarks.copies import ROOT, copy_project
 from pipeline.artifacts.artifact import Job, provenance
+from pipeline.artifacts.checksums import MANIFEST, with_checksum
 from workflow.grid.artifact import canonical
 from workflow.jobs import grid_csv
 from workflow.jobs.jobs import Jobs
 
 METHODS, MODELS = 25, 4  # methods, and teachers and students each; the rest of the cells are seeds
+ROWS = 20  # of the data, which no job reads
 CONFIG = "grid.json"
 POLL_SECONDS = 1.0  # between two looks at the memory, which take some milliseconds each
-FILES = {f"file{number}": {"bytes": 12_345, "sha256": "0" * 64} for number in range(8)}
+BYTES = 12_345
+FILES = {f"file{number}": {"bytes": BYTES, "sha256": "0" * 64} for number in range(4)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ def project(cells: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_project(folder)
-        (folder / "examples.jsonl").write_text('{"instruction": "a", "input": "", "output": "b"}\n')
+        rows = (
+            f'{{"instruction": "{number}", "input": "", "output": "b"}}\n' for number in range(ROWS)
+        )
+        (folder / "examples.jsonl").write_text("".join(rows))
         config = experiment(cells, "examples.jsonl")
         (folder / CONFIG).write_text(json.dumps(config))
         config["methods"]["jsd1"]["teacher_weight"] = 0.99
@@ -99,7 +104,7 @@ def project(cells: int) -> Iterator[Path]:
 
 
 def finish(folder: Path) -> None:
-    """Manifests as if every job had run."""
+    """Manifests as if every job had run, and files of the sizes that they tell."""
     with contextlib.chdir(folder):
         jobs = Jobs.of_file(Path(CONFIG))
         like_any = provenance(Job("", "", {}), {}) | {"files": FILES}
@@ -111,12 +116,15 @@ def finish(folder: Path) -> None:
             _manifest(Path(artifact.path), like_any | job | {"inputs": inputs})
         results = Path("results", jobs.experiment)
         _manifest(results / "report", like_any | jobs.report_job)
-        (results / "grid.csv").write_bytes(grid_csv.text(jobs.grid).encode())
+        (results / "grid.csv").write_bytes(grid_csv.text(grid_csv.rows(jobs.grid)).encode())
 
 
 def _manifest(folder: Path, made: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps(made, indent=1))
+    for name in FILES:
+        (folder / name).touch()
+        os.truncate(folder / name, BYTES)  # without a block on the disk
+    (folder / MANIFEST).write_text(json.dumps(with_checksum(made), indent=1))
 
 
 def _apart(work: Callable[[Path], None], folder: Path) -> None:
