@@ -8,9 +8,10 @@ manifests that list them, so that reading them is checking them. A loaded machin
 column alone. Memory is that of all processes of a command together, looked at once a second.
 
 What bounds them: Snakemake takes about 2 ms and 20 kB for each job that is to run, so a fresh grid
-of 10,000 cells needs a minute and 0.8 GB; a finished one is a file to read for each artifact. The report is bounded by reading three small tables a cell, at some 40 µs a column, and by
-its plots, which hardly grow with the grid. Beyond some 50,000 cells split the grid into
-experiments: what they share is made once.
+of 10,000 cells needs a minute and 0.8 GB; a finished one is a file to read for each artifact. The
+report is bounded by reading three small tables a cell, at some 40 µs a column, and by its plots,
+which hardly grow with the grid. Beyond some 50,000 cells split the grid into experiments: what they
+share is made once.
 """
 
 import contextlib
