@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import costing
 import pytest
 import slurm_cluster
 import torch
@@ -21,6 +22,8 @@ from slurm_cluster import Cluster
 from slurm_snakemake import PLUGIN
 from snaking import ROOT, TINY, Copy, edited, fresh_copy, write_examples
 
+from pipeline.reporting.analysis.load import ReportInputs
+from pipeline.reporting.costs.attribution import CostData
 from workflow.grid.artifact import canonical
 
 # groups of tests, which one worker runs after each other
@@ -111,6 +114,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A report on one seed, whose models wrote what should do nothing. Its users share a group."""
     return make(tmp_path_factory.mktemp("one_seed"), ONE_SEED)
+
+
+@pytest.fixture(scope="session")
+def cost_inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
+    """What a report of a small experiment reads, whose costs are known."""
+    return costing.written(tmp_path_factory.mktemp("costs"))
+
+
+@pytest.fixture(scope="session")
+def cost_data(cost_inputs: ReportInputs) -> CostData:
+    """The costs of that experiment's trainings."""
+    return costing.collect(cost_inputs)
 
 
 @pytest.fixture
