@@ -206,6 +206,11 @@ def test_methods_without_a_seed_in_common_are_not_compared() -> None:
     assert not comparisons.differences
     (finding,) = comparisons.findings
     assert "no two methods could be compared" in finding.text
+    jsd = drawn({"jsd": 0.0}, 1)
+    beside_a_copy = {replace(cell, method="twin"): scores for cell, scores in jsd.items()}
+    _, comparisons = compared(made({**values, **beside_a_copy}))
+    (finding,) = comparisons.findings
+    assert "no two methods that differ could be compared" in finding.text
 
 
 def test_a_single_item_is_compared_with_nothing() -> None:

@@ -1,5 +1,6 @@
 """The comparisons in plain words: what was measured, which methods differ, and by how much."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.reporting.analysis.findings import (
@@ -60,12 +61,12 @@ def findings(
                 text = f"Only {best.method} was trained: {value}."
             elif smallest := detectable.get((pair, measure)):
                 text = " ".join(_compared(measure, ranked, value, of_pair, smallest))
-            elif any(difference.is_copy for difference in of_pair):
+            elif sum(difference.is_copy for difference in of_pair) == math.comb(len(ranked), 2):
                 text = f"All methods score the same, {value}."
-            else:
-                text = (
-                    f"{best.method} has the best value, {value}; no two methods could be compared."
-                )
+            else:  # methods without a seed in common: at most, copies were compared
+                which = "methods that differ" if of_pair else "methods"
+                why = f"no two {which} could be compared"
+                text = f"{best.method} has the best value, {value}; {why}."
             if has_unequal_seeds(results, pair, measure):
                 text += f" {UNEQUAL}"
             yield Finding(pair, measure, f"{text}{_of_teacher(results, pair, measure)}")
